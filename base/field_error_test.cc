@@ -1,0 +1,47 @@
+#include "base/field_error.h"
+
+#include "gtest/gtest.h"
+
+namespace lowbit {
+namespace {
+
+TEST(FieldErrorTest, KeepsFieldBesideTheMessage) {
+  const absl::Status status = FieldError("bits", "must be in [1, 8], got 12");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), "must be in [1, 8], got 12");
+  EXPECT_EQ(ErrorField(status), "bits");
+}
+
+TEST(FieldErrorTest, PrependBuildsThePath) {
+  absl::Status status = FieldError("bits", "message");
+  status = PrependField(status, "quantizer");
+  EXPECT_EQ(ErrorField(status), "quantizer.bits");
+  status = PrependField(status, "rules[0]");
+  EXPECT_EQ(ErrorField(status), "rules[0].quantizer.bits");
+  EXPECT_EQ(status.message(), "message");
+}
+
+TEST(FieldErrorTest, PrependPutsNoDotBeforeAnIndex) {
+  EXPECT_EQ(ErrorField(PrependField(FieldError("[2]", ""), "values")), "values[2]");
+  EXPECT_EQ(ErrorField(PrependField(FieldError("bits", ""), "")), "bits");
+  EXPECT_EQ(ErrorField(PrependField(FieldError("", ""), "rules[1]")), "rules[1]");
+}
+
+TEST(FieldErrorTest, PrependGivesAFieldToAnyError) {
+  absl::Status plain = absl::NotFoundError("unknown quantizer");
+  plain.SetPayload("other", absl::Cord("kept"));
+  EXPECT_EQ(ErrorField(plain), std::nullopt);
+  const absl::Status status = PrependField(plain, "name");
+  EXPECT_EQ(ErrorField(status), "name");
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(status.message(), "unknown quantizer");
+  EXPECT_EQ(*status.GetPayload("other"), "kept");
+}
+
+TEST(FieldErrorTest, OkStaysOk) {
+  EXPECT_TRUE(PrependField(absl::OkStatus(), "name").ok());
+  EXPECT_EQ(ErrorField(absl::OkStatus()), std::nullopt);
+}
+
+}  // namespace
+}  // namespace lowbit
