@@ -1,0 +1,30 @@
+#ifndef LOWBIT_QUANT_SPAN_KERNELS_H_
+#define LOWBIT_QUANT_SPAN_KERNELS_H_
+
+#include <cstdint>
+
+namespace lowbit {
+
+// The hot loops over floats in memory. The result does not depend on the processor.
+
+// out[i] = FakeQuantizeValue(in[i], scale, zero_point, qmin, qmax) of affine.h, with qmin and qmax within +-2^16 (that
+// is 16-bit codes, signed or not). `out` is `in`, or does not overlap it.
+void FakeQuantizeSpan(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,
+                      int32_t qmax);
+
+// If not_finite is not 0 the rest means nothing. Of no values at all, min and max are +inf and -inf.
+struct SpanSummary {
+  float min;
+  float max;
+  double sum_abs;
+  int64_t not_finite;
+};
+SpanSummary SummarizeSpan(const float* values, int64_t size);
+
+// FakeQuantizeSpan compiled for the baseline alone, so that tests reach it on every machine.
+void FakeQuantizeSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,
+                              int32_t qmax);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_QUANT_SPAN_KERNELS_H_
