@@ -1,0 +1,56 @@
+"""lowbit_quantizer: all targets of a quantizer plugin, from the four files of its folder."""
+
+load("//third_party:proto.bzl", "lowbit_proto_library")
+
+def lowbit_quantizer(name):
+    """A plugin that registers itself in whatever links it.
+
+    Needs in the BUILD file's folder: options.proto (the typed options; its comments are the user documentation), <name>.cc
+    (ends with LOWBIT_REGISTER_QUANTIZER) and <name>_test.cc. docs/adding_a_quantizer.md goes through them.
+
+    Args:
+      name: the folder's name, which is the name in configs.
+    """
+    lowbit_proto_library(
+        name = "options_proto",
+        srcs = ["options.proto"],
+        visibility = ["//visibility:private"],
+    )
+
+    # All that a plugin may use: arrows point to quant and below.
+    deps = [
+        ":options_proto",
+        "//base:field_error",
+        "//base:status_macros",
+        "//model:graph",
+        "//quant:affine",
+        "//quant:fake_quantize",
+        "//quant:quant_params",
+        "//quant:quantizer",
+        "//quant:quantizer_registry",
+        "//quant:span_kernels",
+        "//quant:statistics",
+        "//third_party:absl_status",
+        "//third_party:absl_strings",
+        "//third_party:torch",
+    ]
+    native.cc_library(
+        name = name,
+        srcs = [name + ".cc"],
+        visibility = [
+            "//benchmarks:__subpackages__",
+            "//quantizers:__pkg__",
+            "//tests:__subpackages__",
+        ],
+        deps = deps,
+        alwayslink = True,  # nobody calls it: it registers itself
+    )
+    native.cc_test(
+        name = name + "_test",
+        size = "small",
+        srcs = [name + "_test.cc"],
+        deps = deps + [
+            ":" + name,
+            "//third_party:gtest_main",
+        ],
+    )
