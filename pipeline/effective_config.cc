@@ -1,0 +1,72 @@
+#include "pipeline/effective_config.h"
+
+#include <memory>
+
+#include "base/explicit_defaults.h"
+#include "data/normalize.h"
+#include "google/protobuf/text_format.h"
+#include "model/resnet.h"
+#include "pipeline/any_content.h"
+
+namespace lowbit {
+namespace {
+
+// An empty list stands for a default that proto files cannot write.
+template <typename List, typename Values>
+void SpellOutList(const Values& values, List* list) {
+  if (!list->empty()) return;
+  for (const auto& value : values) list->Add(static_cast<typename List::value_type>(value));
+}
+
+void SpellOutQuantizer(TensorRule* rule) {
+  if (!rule->has_quantizer()) return;
+  QuantizerSpec* spec = rule->mutable_quantizer();
+  const auto& field = *QuantizerSpec::descriptor()->FindFieldByNumber(QuantizerSpec::kOptionsFieldNumber);
+  const std::unique_ptr<google::protobuf::Message> options = AnyContent(*spec, field);
+  if (options == nullptr) return;
+  SetDefaultsExplicitly(*options);
+  SetAnyContent(spec, field, *options);
+}
+
+void SpellOutStep(StepConfig* step) {
+  if (step->has_quantize()) {
+    for (QuantizeRule& rule : *step->mutable_quantize()->mutable_rules()) {
+      if (rule.has_weights()) SpellOutQuantizer(rule.mutable_weights());
+      if (rule.has_activations()) SpellOutQuantizer(rule.mutable_activations());
+    }
+  }
+  if (step->has_train()) {
+    TrainConfig* train = step->mutable_train();
+    if (train->optimizer_case() == TrainConfig::OPTIMIZER_NOT_SET) train->mutable_sgd();
+    if (train->schedule_case() == TrainConfig::SCHEDULE_NOT_SET) train->mutable_cosine();
+    train->mutable_augment();
+  }
+}
+
+}  // namespace
+
+PipelineConfig EffectiveConfig(const PipelineConfig& config) {
+  PipelineConfig effective = config;
+  const Normalization normalization;
+  SpellOutList(normalization.mean, effective.mutable_dataset()->mutable_mean());
+  SpellOutList(normalization.std, effective.mutable_dataset()->mutable_std());
+  if (effective.model().has_basic_block_resnet()) {
+    const BasicBlockResnetOptions defaults;
+    BasicBlockResnet* network = effective.mutable_model()->mutable_basic_block_resnet();
+    SpellOutList(defaults.blocks, network->mutable_blocks());
+    SpellOutList(defaults.widths, network->mutable_widths());
+  }
+  for (StepConfig& step : *effective.mutable_steps()) SpellOutStep(&step);
+  SetDefaultsExplicitly(effective);
+  return effective;
+}
+
+std::string ConfigText(const PipelineConfig& config) {
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetExpandAny(true);
+  std::string text;
+  printer.PrintToString(config, &text);
+  return text;
+}
+
+}  // namespace lowbit

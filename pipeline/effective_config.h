@@ -1,0 +1,19 @@
+#ifndef LOWBIT_PIPELINE_EFFECTIVE_CONFIG_H_
+#define LOWBIT_PIPELINE_EFFECTIVE_CONFIG_H_
+
+#include <string>
+
+#include "pipeline/config.pb.h"
+
+namespace lowbit {
+
+// The same config with everything spelled out that it leaves to defaults, the options of its quantizers included. This
+// is what runs, and what a run writes beside its results.
+PipelineConfig EffectiveConfig(const PipelineConfig& config);
+
+// In text format, for a file.
+std::string ConfigText(const PipelineConfig& config);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_PIPELINE_EFFECTIVE_CONFIG_H_

@@ -1,0 +1,110 @@
+#include "pipeline/effective_config.h"
+
+#include "google/protobuf/text_format.h"
+#include "gtest/gtest.h"
+
+namespace lowbit {
+namespace {
+
+TEST(EffectiveConfig, SpellsEverythingOut) {
+  PipelineConfig config;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(
+      model { resnet_cifar {} }
+      steps { fold {} }
+      steps { train {} }
+      steps { quantize { rules { weights { quantizer { name: "min_max" bits: 4 } } activations { keep_float {} } } } }
+      )",
+                                                            &config));
+  EXPECT_EQ(ConfigText(EffectiveConfig(config)), R"(dataset {
+  data_dir: ""
+  mean: 0.4914
+  mean: 0.4822
+  mean: 0.4465
+  std: 0.247
+  std: 0.243
+  std: 0.261
+}
+model {
+  resnet_cifar {
+    depth: 20
+    shortcut: OPTION_A
+    num_classes: 10
+  }
+  weights: ""
+  quantized_model: ""
+}
+steps {
+  fold {
+    check_images: 1000
+  }
+}
+steps {
+  train {
+    epochs: 30
+    batch_size: 128
+    learning_rate: 0.1
+    sgd {
+      momentum: 0.9
+      nesterov: false
+    }
+    cosine {
+      warmup_epochs: 0
+      final_factor: 0
+    }
+    weight_decay: 0.0001
+    decay_bias_and_norm: true
+    label_smoothing: 0
+    ema_decay: 0
+    augment {
+      crop_padding: 4
+      horizontal_flip: true
+      brightness: 0
+      contrast: 0
+      saturation: 0
+      hue: 0
+    }
+    validation_images: 1000
+  }
+}
+steps {
+  quantize {
+    rules {
+      layers: ".*"
+      weights {
+        quantizer {
+          name: "min_max"
+          bits: 4
+          options {
+            [type.googleapis.com/lowbit.MinMaxOptions] {
+              min_scale: 1e-05
+            }
+          }
+        }
+      }
+      activations {
+        keep_float {
+        }
+      }
+    }
+  }
+}
+seed: 1
+threads: 0
+output_dir: "out"
+name: ""
+)");
+}
+
+TEST(EffectiveConfig, IsItsOwnEffectiveConfig) {
+  PipelineConfig config;
+  config.mutable_model()->mutable_basic_block_resnet()->add_blocks(1);
+  const PipelineConfig once = EffectiveConfig(config);
+  EXPECT_EQ(once.model().basic_block_resnet().blocks_size(), 1);
+  EXPECT_EQ(once.model().basic_block_resnet().widths_size(), 4);
+  PipelineConfig read;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(ConfigText(once), &read));
+  EXPECT_EQ(ConfigText(EffectiveConfig(read)), ConfigText(once));
+}
+
+}  // namespace
+}  // namespace lowbit

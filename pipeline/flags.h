@@ -1,0 +1,34 @@
+#ifndef LOWBIT_PIPELINE_FLAGS_H_
+#define LOWBIT_PIPELINE_FLAGS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace lowbit {
+
+// The command line.
+struct Flags {
+  std::string config;
+  std::vector<std::string> set;  // "path=value", in order
+  std::string data_dir;
+  std::string output_dir;
+  std::string threads;  // empty: not given
+  bool resume = false;
+  bool dry_run = false;
+  bool list = false;
+  bool help = false;
+};
+
+// Reads `--name=value`, `--name value` and, for switches, `--name` and `--noname`. InvalidArgument, with the flag that
+// was probably meant, for what is none. (absl::ParseCommandLine would end the process with exit code 1 and keep only
+// the last --set.)
+absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& arguments);
+
+// What --help prints.
+std::string HelpText();
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_PIPELINE_FLAGS_H_

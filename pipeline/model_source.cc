@@ -1,0 +1,103 @@
+#include "pipeline/model_source.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/field_error.h"
+#include "base/status_macros.h"
+#include "model/resnet.h"
+#include "model/torch_boundary.h"
+#include "pipeline/paths.h"
+#include "quant/fake_quant_model.h"
+
+namespace lowbit {
+namespace {
+
+absl::StatusOr<Graph> Build(const ResnetCifar& network) {
+  ResnetCifarOptions options;
+  options.depth = network.depth();
+  options.shortcut = network.shortcut() == OPTION_B ? Shortcut::kOptionB : Shortcut::kOptionA;
+  options.num_classes = network.num_classes();
+  return BuildResnetCifar(options);
+}
+
+absl::StatusOr<Graph> Build(const BasicBlockResnet& network) {
+  BasicBlockResnetOptions options;
+  options.blocks.assign(network.blocks().begin(), network.blocks().end());
+  options.widths.assign(network.widths().begin(), network.widths().end());
+  options.stem_padding = network.stem_padding();
+  options.final_pool = network.final_pool();
+  options.num_classes = network.num_classes();
+  return BuildBasicBlockResnet(options);
+}
+
+absl::StatusOr<Graph> BuildGraph(const ModelConfig& config) {
+  absl::StatusOr<Graph> graph = absl::InvalidArgumentError("no architecture");
+  switch (config.architecture_case()) {
+    case ModelConfig::kResnetCifar:
+      graph = Build(config.resnet_cifar());
+      break;
+    case ModelConfig::kBasicBlockResnet:
+      graph = Build(config.basic_block_resnet());
+      break;
+    case ModelConfig::ARCHITECTURE_NOT_SET:
+      break;
+  }
+  if (graph.ok()) return graph;
+  const auto* field = ModelConfig::descriptor()->FindFieldByNumber(config.architecture_case());
+  return field == nullptr ? graph.status() : PrependField(graph.status(), field->name());
+}
+
+absl::StatusOr<LoadedModel> LoadPacked(const std::string& path) {
+  auto quantized = LoadQuantizedModel(UserPath(path));
+  if (!quantized.ok()) return PrependField(quantized.status(), "quantized_model");
+  auto parameters = FakeQuantParameters(*quantized);
+  if (!parameters.ok()) return PrependField(parameters.status(), "quantized_model");
+  Model model{quantized->graph, *std::move(parameters)};
+  return LoadedModel{std::move(model), std::make_shared<QuantizedModel>(*std::move(quantized)), true};
+}
+
+absl::Status CheckCombination(const ModelConfig& config, bool has_architecture) {
+  if (!config.quantized_model().empty()) {
+    if (has_architecture) {
+      return FieldError("quantized_model", "a packed model brings its own architecture; take out one of the two");
+    }
+    if (!config.weights().empty())
+      return FieldError("weights", "a packed model brings its own; take out one of the two");
+    return absl::OkStatus();
+  }
+  if (!has_architecture)
+    return FieldError("weights", "say of which architecture: resnet_cifar {} or basic_block_resnet {}");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> NewestModelIfUnnamed(const PipelineConfig& config) {
+  const ModelConfig& model = config.model();
+  if (model.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET || !model.weights().empty() ||
+      !model.quantized_model().empty()) {
+    return "";
+  }
+  const std::string newest = NewestModel(UserPath(config.output_dir()));
+  if (!newest.empty()) return newest;
+  return PrependField(absl::NotFoundError(absl::StrCat("names no model, and no run has left a model*.safetensors in ",
+                                                       config.output_dir(), "/*/ that could be taken instead")),
+                      "model");
+}
+
+absl::StatusOr<LoadedModel> LoadModel(const ModelConfig& config, uint64_t seed) {
+  const bool has_architecture = config.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET;
+  LOWBIT_RETURN_IF_ERROR(CheckCombination(config, has_architecture));
+  if (!config.quantized_model().empty()) return LoadPacked(config.quantized_model());
+  LOWBIT_ASSIGN_OR_RETURN(Graph graph, BuildGraph(config));
+  if (config.weights().empty()) {
+    LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, CatchTorch([&] { return InitParameters(graph, seed); }));
+    return LoadedModel{Model{std::move(graph), std::move(parameters)}, nullptr, false};
+  }
+  auto parameters = LoadParameters(UserPath(config.weights()), graph);
+  if (!parameters.ok()) return PrependField(parameters.status(), "weights");
+  return LoadedModel{Model{std::move(graph), *std::move(parameters)}, nullptr, true};
+}
+
+}  // namespace lowbit

@@ -1,0 +1,119 @@
+#include "pipeline/paths.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+
+namespace lowbit {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A file and when it was written last.
+struct FoundFile {
+  fs::path path;
+  fs::file_time_type time;
+};
+
+// Of two files of the same moment the one with the later name, so that the answer does not depend on a folder's order.
+bool IsNewer(const FoundFile& a, const FoundFile& b) {
+  return b.path.empty() || a.time > b.time || (a.time == b.time && a.path > b.path);
+}
+
+// The newest file in `folder` of which `wanted` says yes. Files that vanish meanwhile are passed over.
+FoundFile NewestFile(const fs::path& folder, const std::function<bool(const fs::path&)>& wanted) {
+  FoundFile newest;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error)) {
+    std::error_code gone;
+    const FoundFile file{entry.path(), entry.last_write_time(gone)};
+    if (!gone && wanted(file.path) && IsNewer(file, newest)) newest = file;
+  }
+  return newest;
+}
+
+bool IsCheckpoint(const fs::path& file) { return file.filename() == "checkpoint.safetensors"; }
+
+// The newest checkpoint of a run: its own, or that of one of its sweep's values, each of which has a folder in it.
+FoundFile CheckpointOfRun(const fs::path& run) {
+  FoundFile newest = NewestFile(run, IsCheckpoint);
+  std::error_code error;
+  for (const auto& folder : fs::directory_iterator(run, error)) {
+    const FoundFile file = NewestFile(folder.path(), IsCheckpoint);
+    if (!file.path.empty() && IsNewer(file, newest)) newest = file;
+  }
+  return newest;
+}
+
+// <name>-YYYYmmdd-HHMMSS, and -<number> where several began in the same second.
+bool IsRunOf(absl::string_view name, absl::string_view folder) {
+  if (!absl::ConsumePrefix(&folder, name)) return false;
+  constexpr absl::string_view kTime = "-dddddddd-dddddd";
+  if (folder.size() < kTime.size()) return false;
+  for (size_t i = 0; i < kTime.size(); ++i) {
+    if (kTime[i] == 'd' ? !absl::ascii_isdigit(folder[i]) : folder[i] != kTime[i]) return false;
+  }
+  folder.remove_prefix(kTime.size());
+  return folder.empty() || (absl::ConsumePrefix(&folder, "-") && !folder.empty() &&
+                            std::all_of(folder.begin(), folder.end(), absl::ascii_isdigit));
+}
+
+}  // namespace
+
+std::string JoinPath(absl::string_view folder, absl::string_view path) {
+  return (fs::path(std::string(folder)) / std::string(path)).string();
+}
+
+std::string UserPath(absl::string_view path) {
+  const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
+  return folder == nullptr || path.empty() ? std::string(path) : JoinPath(folder, path);
+}
+
+std::string FetchedCifar10() {
+  std::string roots[] = {"", "", ""};
+  if (const char* root = std::getenv("RUNFILES_DIR")) roots[0] = root;
+  if (const char* root = std::getenv("TEST_SRCDIR")) roots[1] = root;
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (!error) roots[2] = absl::StrCat(program.string(), ".runfiles");
+  for (const std::string& root : roots) {
+    const std::string folder = JoinPath(root, "cifar10");
+    // Where the data could not be fetched there is a folder with nothing in it.
+    if (!root.empty() && fs::exists(JoinPath(folder, "test_batch.bin"), error)) return folder;
+  }
+  return "";
+}
+
+std::string NewestModel(const std::string& output_dir) {
+  FoundFile newest;
+  std::error_code error;
+  for (const auto& run : fs::directory_iterator(output_dir, error)) {
+    const FoundFile file = NewestFile(run.path(), [](const fs::path& path) {
+      return absl::StartsWith(path.filename().string(), "model") && path.extension() == ".safetensors";
+    });
+    if (!file.path.empty() && IsNewer(file, newest)) newest = file;
+  }
+  return newest.path.string();
+}
+
+std::string NewestCheckpoint(const std::string& output_dir, absl::string_view name) {
+  FoundFile newest;
+  std::string newest_run;
+  std::error_code error;
+  for (const auto& run : fs::directory_iterator(output_dir, error)) {
+    if (!IsRunOf(name, run.path().filename().string())) continue;
+    const FoundFile file = CheckpointOfRun(run.path());
+    if (file.path.empty() || !IsNewer(file, newest)) continue;
+    newest = file;
+    newest_run = run.path().string();
+  }
+  return newest_run;
+}
+
+}  // namespace lowbit

@@ -1,0 +1,29 @@
+#ifndef LOWBIT_PIPELINE_PATHS_H_
+#define LOWBIT_PIPELINE_PATHS_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace lowbit {
+
+std::string JoinPath(absl::string_view folder, absl::string_view path);
+
+// A path as the user means it: relative ones start at the folder that they stand in. `bazel run` starts programs
+// elsewhere, and says where that folder is in BUILD_WORKING_DIRECTORY.
+std::string UserPath(absl::string_view path);
+
+// The folder with the CIFAR-10 files that the build fetched for this program (or test), in its runfiles. Empty where
+// it has none.
+std::string FetchedCifar10();
+
+// The packed model that was written last: model*.safetensors in a folder of `output_dir`. Empty if there is none.
+std::string NewestModel(const std::string& output_dir);
+
+// The run of this name (a folder <name>-<time> of `output_dir`) whose training checkpoint was written last. Empty if
+// there is none.
+std::string NewestCheckpoint(const std::string& output_dir, absl::string_view name);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_PIPELINE_PATHS_H_

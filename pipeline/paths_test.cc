@@ -1,0 +1,75 @@
+#include "pipeline/paths.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/file.h"
+#include "gtest/gtest.h"
+
+namespace lowbit {
+namespace {
+
+std::string TestFolder(const std::string& name) {
+  const std::string folder = JoinPath(testing::TempDir(), name);
+  std::filesystem::remove_all(folder);
+  return folder;
+}
+
+// Writes a file that is `age` seconds old.
+void Touch(const std::string& path, int age) {
+  ASSERT_TRUE(MakeDirs(std::filesystem::path(path).parent_path().string()).ok());
+  ASSERT_TRUE(WriteFileAtomic(path, "x").ok());
+  std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - std::chrono::seconds(age));
+}
+
+TEST(UserPath, StartsAtTheUsersFolderUnderBazelRun) {
+  unsetenv("BUILD_WORKING_DIRECTORY");
+  EXPECT_EQ(UserPath("a/b"), "a/b");
+  setenv("BUILD_WORKING_DIRECTORY", "/home/u", 1);
+  EXPECT_EQ(UserPath("a/b"), "/home/u/a/b");
+  EXPECT_EQ(UserPath("/a/b"), "/a/b");
+  EXPECT_EQ(UserPath(""), "");
+  unsetenv("BUILD_WORKING_DIRECTORY");
+}
+
+TEST(NewestModel, IsTheOneWrittenLast) {
+  const std::string out = TestFolder("newest_model");
+  EXPECT_EQ(NewestModel(out), "");
+  Touch(out + "/a-1/model.safetensors", 20);
+  Touch(out + "/b-1/model_bits=2.safetensors", 10);
+  Touch(out + "/c-1/model.safetensors", 30);
+  Touch(out + "/c-1/report.json", 0);
+  Touch(out + "/c-1/best.safetensors", 0);
+  EXPECT_EQ(NewestModel(out), out + "/b-1/model_bits=2.safetensors");
+}
+
+TEST(NewestModel, OfTheSameMomentIsTheLastByName) {
+  const std::string out = TestFolder("same_moment");
+  Touch(out + "/a-1/model.safetensors", 0);
+  Touch(out + "/a-2/model.safetensors", 0);
+  const auto time = std::filesystem::last_write_time(out + "/a-2/model.safetensors");
+  std::filesystem::last_write_time(out + "/a-1/model.safetensors", time);
+  EXPECT_EQ(NewestModel(out), out + "/a-2/model.safetensors");
+}
+
+TEST(NewestCheckpoint, IsOfThisConfig) {
+  const std::string out = TestFolder("newest_checkpoint");
+  Touch(out + "/train-20260101-000000/checkpoint.safetensors", 20);
+  Touch(out + "/train-20260102-000000/checkpoint.safetensors", 10);
+  Touch(out + "/train-wide-20260103-000000/checkpoint.safetensors", 5);
+  Touch(out + "/train-20260104-000000/report.json", 0);
+  EXPECT_EQ(NewestCheckpoint(out, "train"), out + "/train-20260102-000000");
+  EXPECT_EQ(NewestCheckpoint(out, "train-wide"), out + "/train-wide-20260103-000000");
+  EXPECT_EQ(NewestCheckpoint(out, "tra"), "");
+  // Named by a date itself, which is not the run's time.
+  Touch(out + "/train-2-20260105-000000/checkpoint.safetensors", 1);
+  EXPECT_EQ(NewestCheckpoint(out, "train"), out + "/train-20260102-000000");
+  // Two that began in the same second; and one that trains for each value of a sweep.
+  Touch(out + "/train-20260102-000000-2/checkpoint.safetensors", 4);
+  EXPECT_EQ(NewestCheckpoint(out, "train"), out + "/train-20260102-000000-2");
+  Touch(out + "/train-20260101-000000/seed=2/checkpoint.safetensors", 3);
+  EXPECT_EQ(NewestCheckpoint(out, "train"), out + "/train-20260101-000000");
+}
+
+}  // namespace
+}  // namespace lowbit

@@ -1,0 +1,105 @@
+#include "pipeline/pipeline_main.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+#include <system_error>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "base/status_macros.h"
+#include "pipeline/config.h"
+#include "pipeline/flags.h"
+#include "pipeline/list.h"
+#include "pipeline/paths.h"
+#include "pipeline/run.h"
+#include "pipeline/run_plan.h"
+
+namespace lowbit {
+namespace {
+
+int Fail(const absl::Status& status, int exit_code) {
+  if (absl::IsCancelled(status)) {
+    LogLine("interrupted");
+    return kExitInterrupted;
+  }
+  LogLine(absl::StrCat("error: ", status.message()));
+  return exit_code;
+}
+
+// Returns the exit code.
+int Print(const std::string& text) {
+  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kExitDone;
+  LogLine(absl::StrCat("error: cannot write to standard output: ", std::generic_category().message(errno)));
+  return kExitRunFailed;
+}
+
+// The config with what the command line changes.
+absl::StatusOr<Config> LoadConfig(const Flags& flags) {
+  if (flags.config.empty()) return absl::InvalidArgumentError("--config=<file> is missing; --help says more");
+  LOWBIT_ASSIGN_OR_RETURN(const std::string text, ReadFile(UserPath(flags.config)));
+  LOWBIT_ASSIGN_OR_RETURN(Config config, Config::Parse(text, flags.config));
+  for (const std::string& assignment : flags.set) {
+    const size_t equals = assignment.find('=');
+    if (equals == std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("--set ", assignment, ": should be path=value"));
+    }
+    LOWBIT_RETURN_IF_ERROR(
+        config.Set(assignment.substr(0, equals), assignment.substr(equals + 1), absl::StrCat("--set ", assignment)));
+  }
+  const auto set_flag = [&](const char* path, const char* name, const std::string& value) {
+    return value.empty() ? absl::OkStatus() : config.Set(path, value, absl::StrCat("--", name, "=", value));
+  };
+  LOWBIT_RETURN_IF_ERROR(set_flag("dataset.data_dir", "data_dir", flags.data_dir));
+  LOWBIT_RETURN_IF_ERROR(set_flag("output_dir", "output_dir", flags.output_dir));
+  LOWBIT_RETURN_IF_ERROR(set_flag("threads", "threads", flags.threads));
+  return config;
+}
+
+// Whether an error that came up while a config was checked is no mistake of the user's.
+bool IsOurs(const absl::Status& status) { return absl::IsInternal(status) || absl::IsResourceExhausted(status); }
+
+absl::StatusOr<RunPlan> Check(const Flags& flags) {
+  LOWBIT_ASSIGN_OR_RETURN(const Config config, LoadConfig(flags));
+  PlanOptions options;
+  options.resume = flags.resume;
+  return PlanRun(config, options);
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  InstallInterruptHandler();
+  const absl::StatusOr<Flags> flags = ParseFlags(arguments);
+  if (!flags.ok()) return Fail(flags.status(), kExitUserError);
+  if (flags->help || flags->list) return Print(flags->help ? HelpText() : ListText());
+  const absl::StatusOr<RunPlan> plan = Check(*flags);
+  if (!plan.ok()) return Fail(plan.status(), IsOurs(plan.status()) ? kExitRunFailed : kExitUserError);
+  if (flags->dry_run) return Print(PlanText(*plan));
+  RunResult result;
+  const absl::Status status = ExecuteRun(*plan, &result);
+  if (status.ok()) LogLine(absl::StrCat("done: ", result.folder, "/report.md"));
+  // What was found out before an error is worth seeing too.
+  const int printed = Print(ReportTable(result.report));
+  if (status.ok()) return printed;
+  return Fail(status, result.folder.empty() ? kExitUserError : kExitRunFailed);
+}
+
+}  // namespace
+
+int PipelineMain(const std::vector<std::string>& arguments) {
+  // LibTorch's exceptions are caught where it is called; what still comes up here is mostly memory that ran out.
+  try {
+    return Main(arguments);
+  } catch (const std::bad_alloc&) {
+    return Fail(absl::ResourceExhaustedError("out of memory"), kExitRunFailed);
+  } catch (const std::exception& error) {
+    return Fail(absl::InternalError(error.what()), kExitRunFailed);
+  }
+}
+
+}  // namespace lowbit

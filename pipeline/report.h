@@ -1,0 +1,52 @@
+#ifndef LOWBIT_PIPELINE_REPORT_H_
+#define LOWBIT_PIPELINE_REPORT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "evaluation/evaluator.h"
+#include "nlohmann/json.hpp"
+
+namespace lowbit {
+
+// One line of the table.
+struct EvaluationRow {
+  std::string variant;  // The sweep's value; empty outside of one.
+  std::string name;     // From the config; may be empty.
+  bool quantized = false;
+  int64_t weight_bytes = 0;  // of convolutions and linear layers, as stored
+  EvaluationResult result;
+
+  // What the table calls it: the value, the name, "float" or "quantized".
+  std::string label() const;
+};
+
+// What a run has to tell in the end, in the order in which it came about.
+struct Report {
+  std::string config;            // the run's name
+  std::string status = "done";   // or "interrupted", or "failed: <why>": then this is what was done until then
+  std::string column = "model";  // over the rows' labels
+  std::vector<std::string> class_names;
+  std::vector<EvaluationRow> rows;
+
+  // One object per step done: {"step": "fold", "variant": "4", "seconds": 0.1, ...} and what the step adds.
+  std::vector<nlohmann::ordered_json> steps;
+
+  // One object per packed model: {"file", "variant", "weight_bytes", "file_bytes"}.
+  std::vector<nlohmann::ordered_json> models;
+};
+
+// Aligned columns for a terminal; ends with a newline. Scores are fractions, precision, recall and F1 macro averages.
+// Empty if nothing was evaluated.
+std::string ReportTable(const Report& report);
+
+// The table, and all averages, the confusion matrices and what the steps said, in Markdown.
+std::string ReportMarkdown(const Report& report);
+
+// Everything.
+std::string ReportJson(const Report& report);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_PIPELINE_REPORT_H_

@@ -1,0 +1,30 @@
+#ifndef LOWBIT_PIPELINE_RUN_H_
+#define LOWBIT_PIPELINE_RUN_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "pipeline/report.h"
+#include "pipeline/run_plan.h"
+
+namespace lowbit {
+
+struct RunResult {
+  std::string folder;  // empty if it could not be made, or is in use by another run
+  Report report;
+};
+
+// Makes the folder <output_dir>/<config>-<YYYYmmdd-HHMMSS>/ (or goes on in the one to resume) and does the steps: those
+// that all variants share once, then each variant's own from a copy of that state. Leaves there
+//   config.textproto                       the effective config; running it again gives the same models
+//   report.json, report.md                 see report.h
+//   model.safetensors                      the packed model, if the run quantized one; in a sweep one for each value,
+//                                          model_<column>=<value>.safetensors
+// and what a train step writes. Every file appears whole or not at all, a packed model as soon as it was made. Errors
+// of a step are located; Cancelled when interrupted. On an error too `result` and the reports hold what was done until
+// then.
+absl::Status ExecuteRun(const RunPlan& plan, RunResult* result);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_PIPELINE_RUN_H_

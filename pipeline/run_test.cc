@@ -1,0 +1,363 @@
+#include "pipeline/run.h"
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "artifact/safetensors.h"
+#include "base/file.h"
+#include "base/folder_lock.h"
+#include "base/interrupt.h"
+#include "data/in_memory_dataset.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "pipeline/paths.h"
+
+namespace lowbit {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+using testing::UnorderedElementsAre;
+
+// Trains a network of one block, so that all steps have something to work on.
+constexpr char kTrain[] = R"(
+  model { basic_block_resnet { blocks: [1] widths: [4] stem_padding: 1 final_pool: 8 num_classes: 4 } }
+  steps { train { epochs: 1 batch_size: 16 validation_images: 16 learning_rate: 0.05 } }
+)";
+constexpr char kQuantize[] = R"(
+  steps { fold { check_images: 32 } }
+  steps { calibrate { num_images: 32 batch_size: 16 } }
+  steps {
+    quantize {
+      rules {
+        weights { quantizer { name: "per_channel" bits: 8 } }
+        activations { quantizer { name: "per_channel" bits: 8 } }
+      }
+    }
+  }
+  steps { evaluate {} }
+)";
+constexpr char kSweep[] = R"(
+  sweep {
+    column: "bits"
+    fields: "steps[3].quantize.rules[0].weights.quantizer.bits"
+    fields: "steps[3].quantize.rules[0].activations.quantizer.bits"
+    values: ["2", "4", "8"]
+  }
+)";
+
+absl::StatusOr<std::unique_ptr<Dataset>> OpenSynthetic(Split split) {
+  SyntheticOptions options;
+  options.size = split == Split::kTrain ? 80 : 40;
+  options.num_classes = 4;
+  return absl::StatusOr<std::unique_ptr<Dataset>>(MakeSyntheticDataset(options));
+}
+
+class RunTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto folder = CreateUniqueDir(JoinPath(testing::TempDir(), "run_test"));
+    ASSERT_TRUE(folder.ok());
+    output_dir_ = *folder;
+  }
+
+  absl::StatusOr<RunPlan> Plan(const std::string& text, bool resume = false) const {
+    auto config = Config::Parse(text, "configs/tiny.textproto");
+    EXPECT_TRUE(config.ok()) << config.status();
+    EXPECT_TRUE(config->Set("output_dir", output_dir_, "test").ok());
+    PlanOptions options;
+    options.resume = resume;
+    options.open_data = &OpenSynthetic;
+    return PlanRun(*config, options);
+  }
+
+  absl::StatusOr<RunResult> Run(const std::string& text, bool resume = false) const {
+    const auto plan = Plan(text, resume);
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    RunResult result;
+    const absl::Status status = ExecuteRun(*plan, &result);
+    if (!status.ok()) return status;
+    return result;
+  }
+
+  // The weights of a trained network, as a line of a config.
+  std::string TrainedModel() const {
+    const auto trained = Run(kTrain);
+    EXPECT_TRUE(trained.ok()) << trained.status();
+    return absl::StrCat(
+        "model { basic_block_resnet { blocks: [1] widths: [4] stem_padding: 1 final_pool: 8 num_classes: 4 } "
+        "weights: \"",
+        trained->folder, "/best.safetensors\" }\n");
+  }
+
+  static std::vector<std::string> FilesIn(const std::string& folder) {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+    return names;
+  }
+
+  static std::string Bytes(const std::string& folder, const char* file) {
+    const auto bytes = ReadFile(JoinPath(folder, file));
+    EXPECT_TRUE(bytes.ok()) << bytes.status();
+    return bytes.value_or("");
+  }
+
+  std::string output_dir_;
+};
+
+TEST_F(RunTest, LeavesConfigReportModelAndWhatTrainingWrote) {
+  const auto run = Run(absl::StrCat(kTrain, kQuantize));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_THAT(FilesIn(run->folder),
+              UnorderedElementsAre("config.textproto", "report.json", "report.md", "model.safetensors",
+                                   "best.safetensors", "checkpoint.safetensors", "history.tsv"));
+  EXPECT_THAT(fs::path(run->folder).filename().string(), testing::MatchesRegex("tiny-[0-9]{8}-[0-9]{6}"));
+  ASSERT_EQ(run->report.rows.size(), 1u);
+  EXPECT_EQ(run->report.rows[0].result.metrics.images, 40);
+  EXPECT_EQ(run->report.rows[0].label(), "quantized");
+
+  const auto json = nlohmann::json::parse(Bytes(run->folder, "report.json"));
+  std::vector<std::string> steps;
+  for (const auto& step : json["steps"]) steps.push_back(step["step"]);
+  EXPECT_THAT(steps, ElementsAre("train", "fold", "calibrate", "quantize", "evaluate"));
+  EXPECT_EQ(json["steps"][1]["folded"], 3);
+  EXPECT_LT(json["steps"][1]["max_logit_difference"], 1e-3);
+  EXPECT_EQ(json["steps"][2]["images"], 32);
+  EXPECT_EQ(json["models"][0]["file"], "model.safetensors");
+}
+
+TEST_F(RunTest, TheEffectiveConfigGivesTheSameModelAgain) {
+  const auto first = Run(absl::StrCat(TrainedModel(), kQuantize));
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto again = Run(Bytes(first->folder, "config.textproto"));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_NE(again->folder, first->folder);
+  EXPECT_EQ(Bytes(again->folder, "model.safetensors"), Bytes(first->folder, "model.safetensors"));
+  EXPECT_EQ(Bytes(again->folder, "config.textproto"), Bytes(first->folder, "config.textproto"));
+}
+
+TEST_F(RunTest, AnotherSeedCalibratesOnOtherImages) {
+  const std::string model = TrainedModel();
+  const auto first = Run(absl::StrCat(model, kQuantize));
+  const auto other = Run(absl::StrCat("seed: 2\n", model, kQuantize));
+  ASSERT_TRUE(first.ok() && other.ok());
+  EXPECT_NE(Bytes(other->folder, "model.safetensors"), Bytes(first->folder, "model.safetensors"));
+}
+
+TEST_F(RunTest, ASweepSharesTheStepsBeforeAndLooksAtTheDataOnce) {
+  const std::string shared = absl::StrCat(TrainedModel(), "steps { evaluate { name: \"float\" } }", kQuantize);
+  const auto run = Run(absl::StrCat(shared, kSweep));
+  ASSERT_TRUE(run.ok()) << run.status();
+  std::vector<std::string> steps, rows;
+  for (const auto& step : run->report.steps)
+    steps.push_back(absl::StrCat(std::string(step["step"]), std::string(step["variant"])));
+  EXPECT_THAT(steps, ElementsAre("evaluate", "fold", "calibrate", "quantize2", "evaluate2", "quantize4", "evaluate4",
+                                 "quantize8", "evaluate8"));
+  for (const EvaluationRow& row : run->report.rows) rows.push_back(row.label());
+  EXPECT_THAT(rows, ElementsAre("float", "2", "4", "8"));
+  EXPECT_THAT(FilesIn(run->folder), testing::IsSupersetOf({"model_bits=2.safetensors", "model_bits=4.safetensors"}));
+  // What a sweep makes of a value is what a run of its own makes of it.
+  const auto alone = Run(shared);
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  EXPECT_EQ(Bytes(run->folder, "model_bits=8.safetensors"), Bytes(alone->folder, "model.safetensors"));
+}
+
+TEST_F(RunTest, TheNewestPackedModelIsEvaluatedWhereNoneIsNamed) {
+  EXPECT_THAT(std::string(Plan("steps { evaluate {} }").status().message()), HasSubstr("names no model"));
+  const auto packed = Run(absl::StrCat(TrainedModel(), kQuantize));
+  ASSERT_TRUE(packed.ok()) << packed.status();
+  const auto evaluated = Run("steps { evaluate {} }");
+  ASSERT_TRUE(evaluated.ok()) << evaluated.status();
+  EXPECT_EQ(evaluated->report.rows[0].result.metrics.top1, packed->report.rows[0].result.metrics.top1);
+  EXPECT_EQ(evaluated->report.rows[0].weight_bytes, packed->report.rows[0].weight_bytes);
+  // The effective config says which one it was.
+  EXPECT_THAT(Bytes(evaluated->folder, "config.textproto"), HasSubstr(JoinPath(packed->folder, "model.safetensors")));
+}
+
+// Counts how often images are read, and tells at each.
+class Counting : public Dataset {
+ public:
+  Counting(std::unique_ptr<Dataset> images, std::function<void(int64_t reads)> on_read)
+      : images_(std::move(images)), on_read_(std::move(on_read)) {}
+  int64_t size() const override { return images_->size(); }
+  ImageShape image_shape() const override { return images_->image_shape(); }
+  const std::vector<std::string>& class_names() const override { return images_->class_names(); }
+  absl::Status Get(int64_t index, uint8_t* chw, int32_t* label) const override {
+    on_read_(++reads_);
+    return images_->Get(index, chw, label);
+  }
+
+ private:
+  const std::unique_ptr<Dataset> images_;
+  const std::function<void(int64_t)> on_read_;
+  mutable std::atomic<int64_t> reads_{0};
+};
+
+TEST_F(RunTest, ASweepReadsTheCalibrationImagesOnce) {
+  auto config =
+      Config::Parse(absl::StrCat(TrainedModel(), "steps { evaluate {} }", kQuantize, kSweep), "configs/tiny.textproto");
+  ASSERT_TRUE(config.ok() && config->Set("output_dir", output_dir_, "test").ok());
+  std::atomic<int64_t> reads{0};
+  PlanOptions options;
+  options.open_data = [&](Split split) -> absl::StatusOr<std::unique_ptr<Dataset>> {
+    auto images = OpenSynthetic(split);
+    if (split == Split::kTest) return images;
+    return std::make_unique<Counting>(*std::move(images), [&](int64_t) { ++reads; });
+  };
+  const auto plan = PlanRun(*config, options);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  RunResult result;
+  ASSERT_TRUE(ExecuteRun(*plan, &result).ok());
+  EXPECT_EQ(result.report.rows.size(), 4u);
+  EXPECT_EQ(reads, 32 + 32);  // the fold step's comparison, and one pass for three widths
+}
+
+TEST_F(RunTest, WhatWasDoneBeforeAnInterruptIsKept) {
+  const std::string text = absl::StrCat(TrainedModel(), "steps { evaluate { name: \"float\" } }", kQuantize, kSweep);
+  auto config = Config::Parse(text, "configs/tiny.textproto");
+  ASSERT_TRUE(config.ok() && config->Set("output_dir", output_dir_, "test").ok());
+  PlanOptions options;
+  options.open_data = [](Split split) -> absl::StatusOr<std::unique_ptr<Dataset>> {
+    auto images = OpenSynthetic(split);
+    if (split == Split::kTrain) return images;
+    const int64_t size = (*images)->size();
+    // When the test images are read for the third time.
+    return std::make_unique<Counting>(*std::move(images), [size](int64_t reads) {
+      if (reads == 2 * size + 1) RequestInterruptForTest();
+    });
+  };
+  const auto plan = PlanRun(*config, options);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  RunResult result;
+  const absl::Status status = ExecuteRun(*plan, &result);
+  ClearInterrupt();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_EQ(result.report.rows.size(), 2u);  // float and two bits
+  EXPECT_THAT(FilesIn(result.folder), UnorderedElementsAre("config.textproto", "report.json", "report.md",
+                                                           "model_bits=2.safetensors", "model_bits=4.safetensors"));
+  const auto json = nlohmann::json::parse(Bytes(result.folder, "report.json"));
+  EXPECT_EQ(json["status"], "interrupted");
+  EXPECT_EQ(json["evaluations"].size(), 2u);
+}
+
+TEST_F(RunTest, AFinishedTrainingThatIsResumedGivesTheSameWeights) {
+  const auto first = Run(kTrain);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const std::string weights = Bytes(first->folder, "best.safetensors");
+  const auto resumed = Run(kTrain, /*resume=*/true);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->folder, first->folder);
+  EXPECT_EQ(Bytes(resumed->folder, "best.safetensors"), weights);
+}
+
+TEST_F(RunTest, ResumingNeedsATrainStepAndACheckpoint) {
+  EXPECT_EQ(std::string(Plan(kTrain, /*resume=*/true).status().message()),
+            absl::StrCat("--resume: no ", output_dir_, "/tiny-* has a checkpoint to go on from"));
+  const std::string model = TrainedModel();
+  EXPECT_EQ(std::string(Plan(absl::StrCat(model, kQuantize), /*resume=*/true).status().message()),
+            "--resume: tiny has no train step");
+}
+
+TEST_F(RunTest, WhatCannotBeResumedIsRefusedBeforeAnythingIsWritten) {
+  const auto run = Run(kTrain);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string config = Bytes(run->folder, "config.textproto");
+  std::string other(kTrain);
+  other.replace(other.find("0.05"), 4, "0.06");
+  EXPECT_THAT(std::string(Plan(other, /*resume=*/true).status().message()),
+              AllOf(HasSubstr("configs/tiny.textproto:3:11: steps[0].train: "), HasSubstr("made by another training")));
+  EXPECT_EQ(Bytes(run->folder, "config.textproto"), config);
+}
+
+TEST_F(RunTest, ASweepOfTrainingsIsResumedWhereItStopped) {
+  const std::string sweep =
+      "sweep { column: \"rate\" fields: \"steps[0].train.learning_rate\" values: [\"0.05\", \"0.01\"] }";
+  const auto run = Run(absl::StrCat(kTrain, sweep));
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string second = Bytes(run->folder, "rate=0.01/best.safetensors");
+  // As if it had been killed during the second training.
+  fs::remove_all(JoinPath(run->folder, "rate=0.01"));
+  const auto resumed = Run(absl::StrCat(kTrain, sweep), /*resume=*/true);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->folder, run->folder);
+  EXPECT_EQ(Bytes(resumed->folder, "rate=0.01/best.safetensors"), second);
+}
+
+TEST_F(RunTest, ARunThatIsStillGoingOnIsNotResumed) {
+  const auto run = Run(kTrain);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto other = FolderLock::Acquire(run->folder);
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(Run(kTrain, /*resume=*/true).status(),
+            absl::FailedPreconditionError(absl::StrCat("\"", run->folder, "\" is in use by another process")));
+}
+
+TEST_F(RunTest, SavedParametersAreReadBackFromBothKindsOfFile) {
+  const std::string model = TrainedModel();
+  const auto saved = Run(absl::StrCat(model,
+                                      "steps { save { file: \"w.pt\" } } steps { save { file: \"w.safetensors\" } } "
+                                      "steps { evaluate {} }"));
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  for (const char* file : {"w.pt", "w.safetensors"}) {
+    const auto plan =
+        Plan(absl::StrCat("model { basic_block_resnet { blocks: [1] widths: [4] stem_padding: 1 final_pool: 8 "
+                          "num_classes: 4 } weights: \"",
+                          saved->folder, "/", file, "\" } ", kQuantize));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    RunResult result;
+    ASSERT_TRUE(ExecuteRun(*plan, &result).ok());
+    const auto direct = Run(absl::StrCat(model, kQuantize));
+    ASSERT_TRUE(direct.ok());
+    EXPECT_EQ(Bytes(result.folder, "model.safetensors"), Bytes(direct->folder, "model.safetensors")) << file;
+  }
+}
+
+TEST_F(RunTest, WeightsThatAreNotANumberAreNamed) {
+  const auto trained = Run(kTrain);
+  ASSERT_TRUE(trained.ok()) << trained.status();
+  const std::string path = JoinPath(trained->folder, "best.safetensors");
+  auto file = ReadSafetensors(path);
+  ASSERT_TRUE(file.ok()) << file.status();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(&file->tensors.at("conv1.weight").bytes[8], &nan, sizeof(nan));
+  ASSERT_TRUE(WriteSafetensors(path, *file).ok());
+  const std::string model = absl::StrCat(
+      "model { basic_block_resnet { blocks: [1] widths: [4] stem_padding: 1 final_pool: 8 "
+      "num_classes: 4 }\nweights: \"",
+      path, "\" } ");
+  EXPECT_THAT(std::string(Plan(absl::StrCat(model, kQuantize)).status().message()),
+              AllOf(StartsWith(absl::StrCat("configs/tiny.textproto:2:1: model.weights: ", path, ": ")),
+                    HasSubstr("parameter conv1.weight has 1 NaN or infinite values of 108")));
+}
+
+TEST_F(RunTest, NamesThatAreNotUtf8DoNotLoseTheReport) {
+  const auto run = Run(absl::StrCat(TrainedModel(), "steps { evaluate { name: \"\\377\" } }"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(nlohmann::json::parse(Bytes(run->folder, "report.json"))["evaluations"][0]["images"], 40);
+}
+
+TEST_F(RunTest, AnOutputFolderThatCannotBeMadeIsNamed) {
+  const std::string file = JoinPath(output_dir_, "file");
+  ASSERT_TRUE(WriteFileAtomic(file, "a file").ok());
+  auto config = Config::Parse(kTrain, "configs/tiny.textproto");
+  ASSERT_TRUE(config.ok() && config->Set("output_dir", JoinPath(file, "out"), "--output_dir=...").ok());
+  PlanOptions options;
+  options.open_data = &OpenSynthetic;
+  EXPECT_EQ(std::string(PlanRun(*config, options).status().message()),
+            absl::StrCat("--output_dir=...: \"", file, "\" is not a folder"));
+}
+
+}  // namespace
+}  // namespace lowbit

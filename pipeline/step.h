@@ -1,0 +1,98 @@
+#ifndef LOWBIT_PIPELINE_STEP_H_
+#define LOWBIT_PIPELINE_STEP_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/parameters.h"
+#include "pipeline/data_source.h"
+#include "pipeline/report.h"
+#include "quant/quantized_model.h"
+#include "quant/statistics.h"
+
+namespace lowbit {
+
+// What steps leave behind for later ones, and what decides whether an order of steps makes sense.
+enum class Fact {
+  kWeights,     // the network has weights that mean something
+  kTrained,     // this run trained it
+  kFolded,      // batch norms are folded
+  kStatistics,  // activations were looked at
+  kQuantized,   // there is a quantized model
+};
+
+// What is to be known of the tensors that layers put out, by layer name.
+using StatsRequests = std::map<std::string, StatsRequest>;
+using NetworkStatistics = std::map<std::string, TensorStatistics>;
+
+// How one tensor will be quantized, for people to read before anything runs.
+struct PlannedTensor {
+  std::string layer;        // that has the weight, or that reads the activation
+  std::string weight;       // "min_max, 8 bits", or "float"
+  std::string activation;   // likewise
+  std::string read_tensor;  // the layer that puts the activation out
+};
+
+// Where the run will be when a step begins, as far as it can be known without an image. Steps pass it on changed in the
+// way in which they will change the real thing.
+struct PlanState {
+  DataSource* data;
+  Model model;             // Numbers are those of the start; what a train step changes is not known.
+  StatsRequests requests;  // All that steps so far will want of an earlier calibrate step.
+  std::vector<PlannedTensor> quantization;
+  uint64_t seed;
+  std::string resume_folder;  // where the step's files are, in a run to go on with; empty: it is a new one
+};
+
+// Where the run is. Copied where a sweep branches: what is shared by pointer is never changed in place, and neither are
+// the tensors of `model`.
+struct RunState {
+  Model model;  // float
+  std::shared_ptr<const NetworkStatistics> statistics;
+  std::shared_ptr<const QuantizedModel> quantized;  // null: `model` is what is evaluated
+};
+
+// What a step may use besides the state.
+struct RunContext {
+  uint64_t seed;
+  DataSource* data;
+  StatsRequests requests;  // of all steps to come, in all variants of a sweep
+  std::string folder;      // for files of this run (of this value, in a sweep); may have to be made
+  std::string variant;     // the sweep's value; empty in what is done once for all
+  bool resume;
+  Report* report;
+};
+
+// One thing that a run does. Made from its config, immutable; everything it works on is in the states.
+class Step {
+ public:
+  virtual ~Step();
+
+  // As in the config: "fold".
+  virtual std::string name() const = 0;
+
+  // What must have been made before, what this makes, and what must not have been made before. The runner holds the
+  // order of the steps against it at load time.
+  virtual std::vector<Fact> needs() const { return {}; }
+  virtual std::vector<Fact> makes() const { return {}; }
+  virtual std::vector<Fact> refuses() const { return {}; }
+
+  // Checks all that can be checked before an image is looked at, and changes `plan` as Run will change the state.
+  // Errors name a field of the step's message.
+  virtual absl::Status Plan(PlanState& plan) const = 0;
+
+  // Does the work. Only called after Plan went well. Long work asks CheckInterrupt() now and then.
+  virtual absl::Status Run(const RunContext& context, RunState& state) const = 0;
+};
+
+// Whether `fact` is one of those that the step makes.
+bool Makes(const Step& step, Fact fact);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_PIPELINE_STEP_H_

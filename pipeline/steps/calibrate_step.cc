@@ -1,0 +1,104 @@
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/field_error.h"
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "base/status_macros.h"
+#include "evaluation/batch_tensor.h"
+#include "model/executor.h"
+#include "pipeline/steps/steps.h"
+
+namespace lowbit {
+namespace {
+
+constexpr uint64_t kPurpose = 0x63616c69;  // "cali"
+
+// Shows the tensors that somebody asked about to their statistics.
+class Observer : public LayerHook {
+ public:
+  Observer(const Graph& graph, const StatsRequests& requests) : graph_(graph) {
+    for (const auto& [layer, request] : requests) statistics_.emplace(layer, TensorStatistics(request));
+  }
+
+  at::Tensor OnOutput(int layer, at::Tensor y) override {
+    const std::string& name = graph_.layer(layer).name;
+    const auto statistics = statistics_.find(name);
+    if (statistics != statistics_.end() && error_.ok()) {
+      const absl::Status status = statistics->second.Observe(y);
+      if (!status.ok()) error_ = absl::Status(status.code(), absl::StrCat("output of ", name, ": ", status.message()));
+    }
+    return y;
+  }
+
+  const absl::Status& error() const { return error_; }
+  NetworkStatistics TakeStatistics() { return std::move(statistics_); }
+
+ private:
+  const Graph& graph_;
+  NetworkStatistics statistics_;
+  absl::Status error_;
+};
+
+class CalibrateStepImpl : public Step {
+ public:
+  explicit CalibrateStepImpl(const CalibrateStep& config) : config_(config) {}
+
+  std::string name() const override { return "calibrate"; }
+  std::vector<Fact> needs() const override { return {Fact::kWeights}; }
+  std::vector<Fact> makes() const override { return {Fact::kStatistics}; }
+  std::vector<Fact> refuses() const override { return {Fact::kStatistics, Fact::kQuantized}; }
+
+  absl::Status Plan(PlanState& plan) const override {
+    LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
+    LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
+    if (config_.num_images() > train->size()) {
+      return FieldError("num_images",
+                        absl::StrCat("there are ", train->size(), " training images, got ", config_.num_images()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Run(const RunContext& context, RunState& state) const override {
+    LOWBIT_ASSIGN_OR_RETURN(const Executor executor, Executor::Create(state.model.graph, state.model.parameters));
+    LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
+    LoaderOptions options;
+    options.order = DrawImages(train->size(), config_.num_images(), context.seed, kPurpose);
+    options.batch_size = config_.batch_size();
+    options.normalization = context.data->normalization();
+    LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
+    Observer observer(state.model.graph, context.requests);
+    Progress progress("calibrate", loader->image_count());
+    while (true) {
+      LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
+      LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
+      if (!batch.has_value()) break;
+      LOWBIT_RETURN_IF_ERROR(executor.Forward(ImagesTensor(*batch), &observer).status());
+      LOWBIT_RETURN_IF_ERROR(observer.error());
+      progress.Advance(batch->size());
+    }
+    progress.Finish();
+    auto& record = context.report->steps.back();
+    record["images"] = config_.num_images();
+    record["tensors"] = context.requests.size();
+    state.statistics = std::make_shared<NetworkStatistics>(observer.TakeStatistics());
+    return absl::OkStatus();
+  }
+
+ private:
+  const CalibrateStep config_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Step>> MakeCalibrateStep(const CalibrateStep& config) {
+  if (config.num_images() < 1) {
+    return FieldError("num_images", absl::StrCat("must be at least 1, got ", config.num_images()));
+  }
+  if (config.batch_size() < 1) {
+    return FieldError("batch_size", absl::StrCat("must be at least 1, got ", config.batch_size()));
+  }
+  return std::make_unique<CalibrateStepImpl>(config);
+}
+
+}  // namespace lowbit

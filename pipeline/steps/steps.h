@@ -1,0 +1,25 @@
+#ifndef LOWBIT_PIPELINE_STEPS_STEPS_H_
+#define LOWBIT_PIPELINE_STEPS_STEPS_H_
+
+// The makers of all steps, one file each; pipeline/create_step.cc calls them. Configs are effective ones. Errors name a
+// field of the step's own message.
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "pipeline/config.pb.h"
+#include "pipeline/step.h"
+
+namespace lowbit {
+
+absl::StatusOr<std::unique_ptr<Step>> MakeSummaryStep(const SummaryStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeTrainStep(const TrainConfig& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeFoldStep(const FoldStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeCalibrateStep(const CalibrateStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeQuantizeStep(const QuantizeStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeEvaluateStep(const EvaluateStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeSaveStep(const SaveStep& config);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_PIPELINE_STEPS_STEPS_H_
