@@ -1,0 +1,114 @@
+// The whole way on real images with the committed weights: fold, calibrate, quantize, pack, evaluate.
+
+#include <cstdlib>
+#include <map>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "pipeline/config.h"
+#include "pipeline/paths.h"
+#include "pipeline/run.h"
+#include "pipeline/run_plan.h"
+#include "quant/quantized_model.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int kImages = 1000;
+
+// configs/<name>.textproto on the first thousand test images.
+absl::StatusOr<RunResult> RunConfig(const std::string& name, const std::string& output_dir) {
+  const std::string path = absl::StrCat("configs/", name, ".textproto");
+  auto config = Config::Parse(*ReadFile(path), path);
+  if (!config.ok()) return config.status();
+  EXPECT_TRUE(config->Set("output_dir", output_dir, "test").ok());
+  for (int i = 0; i < config->proto().steps_size(); ++i) {
+    if (!config->proto().steps(i).has_evaluate()) continue;
+    EXPECT_TRUE(config->Set(absl::StrCat("steps[", i, "].evaluate.max_images"), absl::StrCat(kImages), "test").ok());
+  }
+  const auto plan = PlanRun(*config, {});
+  if (!plan.ok()) return plan.status();
+  RunResult result;
+  const absl::Status status = ExecuteRun(*plan, &result);
+  if (!status.ok()) return status;
+  return result;
+}
+
+std::string OutputDir(const char* name) {
+  const auto folder = CreateUniqueDir(JoinPath(testing::TempDir(), name));
+  EXPECT_TRUE(folder.ok());
+  return *folder;
+}
+
+std::map<std::string, EvaluationRow> ByLabel(const Report& report) {
+  std::map<std::string, EvaluationRow> rows;
+  for (const EvaluationRow& row : report.rows) rows.emplace(row.label(), row);
+  return rows;
+}
+
+TEST(EndToEnd, TheBitWidthSweep) {
+  const auto run = RunConfig("bit_width_sweep", OutputDir("sweep"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto rows = ByLabel(run->report);
+  ASSERT_EQ(rows.size(), 5u);
+  const auto top1 = [&](const char* label) { return rows.at(label).result.metrics.top1; };
+  EXPECT_EQ(rows.at("float").result.metrics.images, kImages);
+  EXPECT_GE(top1("float"), 0.89);
+  EXPECT_NEAR(top1("16"), top1("float"), 0.002);
+  EXPECT_NEAR(top1("8"), top1("float"), 0.006);
+  EXPECT_GE(top1("4"), 0.6);
+  EXPECT_GE(top1("2"), 0.08);  // chance, all but
+  EXPECT_LT(top1("2"), top1("4"));
+
+  // Weight bytes: the codes, a scale for each of 688 output channels, and the linear layer's 640 numbers in float. At
+  // two bits each of the first convolution's 16 rows, of 27 codes, ends on a quarter of a byte that is filled up.
+  EXPECT_EQ(rows.at("8").weight_bytes, 267696 + 4 * 688 + 4 * 640);
+  EXPECT_EQ(rows.at("2").weight_bytes, 267696 / 4 + 16 / 4 + 4 * 688 + 4 * 640);
+  EXPECT_EQ(rows.at("float").weight_bytes, 4 * (267696 + 640));
+
+  const auto& fold = run->report.steps[1];
+  EXPECT_EQ(fold["folded"], 19);
+  EXPECT_LT(fold["max_logit_difference"], 1e-3);
+}
+
+TEST(EndToEnd, AllLayersAtTwoBitsTakeTwentyEightHundredthsOfEight) {
+  const auto rows = [] {
+    const auto run = RunConfig("bit_width_sweep_per_channel", OutputDir("per_channel"));
+    EXPECT_TRUE(run.ok()) << run.status();
+    return ByLabel(run->report);
+  }();
+  EXPECT_LE(static_cast<double>(rows.at("2").weight_bytes), 0.28 * static_cast<double>(rows.at("8").weight_bytes));
+  const double top1 = rows.at("float").result.metrics.top1;
+  EXPECT_NEAR(rows.at("16").result.metrics.top1, top1, 0.002);
+  EXPECT_NEAR(rows.at("8").result.metrics.top1, top1, 0.005);
+  EXPECT_NEAR(rows.at("6").result.metrics.top1, top1, 0.02);
+  EXPECT_GE(rows.at("4").result.metrics.top1, 0.75);
+}
+
+TEST(EndToEnd, APackedModelIsLoadedToTheSameBytesAndTheSameAccuracy) {
+  const std::string output_dir = OutputDir("packed");
+  const auto run = RunConfig("resnet20_w4a4_per_channel", output_dir);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const std::string path = JoinPath(run->folder, "model.safetensors");
+  const auto model = LoadQuantizedModel(path);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(*SerializeQuantizedModel(*model), *ReadFile(path));
+
+  const auto evaluated = RunConfig("evaluate_newest", output_dir);
+  ASSERT_TRUE(evaluated.ok()) << evaluated.status();
+  const EvaluationRow& before = run->report.rows.back();
+  const EvaluationRow& after = evaluated->report.rows.back();
+  EXPECT_GE(after.result.metrics.top1, 0.75);
+  EXPECT_EQ(after.result.metrics.top1, before.result.metrics.top1);
+  for (int label = 0; label < 10; ++label) {
+    for (int taken_for = 0; taken_for < 10; ++taken_for) {
+      EXPECT_EQ(after.result.confusion.count(label, taken_for), before.result.confusion.count(label, taken_for));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lowbit
