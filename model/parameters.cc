@@ -18,6 +18,7 @@
 #include "artifact/safetensors.h"
 #include "artifact/torch_checkpoint.h"
 #include "base/file.h"
+#include "base/fnv1a.h"
 #include "base/random.h"
 #include "base/status_macros.h"
 #include "model/torch_boundary.h"
@@ -25,10 +26,9 @@
 namespace lowbit {
 namespace {
 
-// FNV-1a, 64 bits: the same on every machine, unlike std::hash.
 uint64_t HashName(absl::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  uint64_t hash = kFnv1aStart;
+  for (char c : name) hash = Fnv1a(hash, static_cast<unsigned char>(c));
   return hash;
 }
 

@@ -7,6 +7,7 @@
 #include "google/protobuf/text_format.h"
 #include "model/resnet.h"
 #include "pipeline/any_content.h"
+#include "train/train_defaults.h"
 
 namespace lowbit {
 namespace {
@@ -35,12 +36,7 @@ void SpellOutStep(StepConfig* step) {
       if (rule.has_activations()) SpellOutQuantizer(rule.mutable_activations());
     }
   }
-  if (step->has_train()) {
-    TrainConfig* train = step->mutable_train();
-    if (train->optimizer_case() == TrainConfig::OPTIMIZER_NOT_SET) train->mutable_sgd();
-    if (train->schedule_case() == TrainConfig::SCHEDULE_NOT_SET) train->mutable_cosine();
-    train->mutable_augment();
-  }
+  if (step->has_train()) SpellOutTrainDefaults(step->mutable_train());
 }
 
 }  // namespace

@@ -21,9 +21,11 @@ struct FoundFile {
   fs::file_time_type time;
 };
 
-// Of two files of the same moment the one with the later name, so that the answer does not depend on a folder's order.
+// A file that was found is newer than none. Of two of the same moment it is the one with the later name, so that the
+// answer does not depend on a folder's order.
 bool IsNewer(const FoundFile& a, const FoundFile& b) {
-  return b.path.empty() || a.time > b.time || (a.time == b.time && a.path > b.path);
+  if (a.path.empty() || b.path.empty()) return !a.path.empty();
+  return a.time > b.time || (a.time == b.time && a.path > b.path);
 }
 
 // The newest file in `folder` of which `wanted` says yes. Files that vanish meanwhile are passed over.
@@ -46,7 +48,7 @@ FoundFile CheckpointOfRun(const fs::path& run) {
   std::error_code error;
   for (const auto& folder : fs::directory_iterator(run, error)) {
     const FoundFile file = NewestFile(folder.path(), IsCheckpoint);
-    if (!file.path.empty() && IsNewer(file, newest)) newest = file;
+    if (IsNewer(file, newest)) newest = file;
   }
   return newest;
 }
@@ -97,7 +99,7 @@ std::string NewestModel(const std::string& output_dir) {
     const FoundFile file = NewestFile(run.path(), [](const fs::path& path) {
       return absl::StartsWith(path.filename().string(), "model") && path.extension() == ".safetensors";
     });
-    if (!file.path.empty() && IsNewer(file, newest)) newest = file;
+    if (IsNewer(file, newest)) newest = file;
   }
   return newest.path.string();
 }
@@ -109,7 +111,7 @@ std::string NewestCheckpoint(const std::string& output_dir, absl::string_view na
   for (const auto& run : fs::directory_iterator(output_dir, error)) {
     if (!IsRunOf(name, run.path().filename().string())) continue;
     const FoundFile file = CheckpointOfRun(run.path());
-    if (file.path.empty() || !IsNewer(file, newest)) continue;
+    if (!IsNewer(file, newest)) continue;
     newest = file;
     newest_run = run.path().string();
   }

@@ -12,9 +12,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "base/explicit_defaults.h"
+#include "base/fnv1a.h"
 #include "base/status_macros.h"
 #include "google/protobuf/text_format.h"
 #include "model/graph_proto.h"
+#include "train/train_defaults.h"
 
 namespace lowbit {
 namespace {
@@ -26,23 +28,21 @@ std::string Text(const google::protobuf::Message& message) {
 }
 
 std::string ConfigText(TrainConfig config) {
-  config.mutable_augment();
-  if (config.optimizer_case() == TrainConfig::OPTIMIZER_NOT_SET) config.mutable_sgd();
-  if (config.schedule_case() == TrainConfig::SCHEDULE_NOT_SET) config.mutable_cosine();
+  SpellOutTrainDefaults(&config);
   SetDefaultsExplicitly(config);
   return Text(config);
 }
 
 // FNV-1a over all numbers, in the order of their names.
 uint64_t Digest(const ParameterMap& parameters) {
-  uint64_t digest = 0xcbf29ce484222325;
+  uint64_t digest = kFnv1aStart;
   for (const auto& [name, tensor] : parameters) {
     const at::Tensor dense = tensor.contiguous();
     const float* const values = dense.data_ptr<float>();
     for (int64_t i = 0; i < dense.numel(); ++i) {
       uint32_t bits;
       std::memcpy(&bits, values + i, sizeof(bits));
-      digest = (digest ^ bits) * 0x100000001b3;
+      digest = Fnv1a(digest, bits);
     }
   }
   return digest;
@@ -68,10 +68,11 @@ bool HasCheckpoint(const std::string& directory) {
 }
 
 std::string Fingerprint(const TrainRequest& request) {
-  return absl::StrCat(ConfigText(request.config), "threads: ", at::get_num_threads(), "\nimages: ", request.dataset->size(),
-                      "\nmean: ", absl::StrJoin(request.normalization.mean, " "),
-                      "\nstd: ", absl::StrJoin(request.normalization.std, " "), "\nstarting weights: ",
-                      absl::Hex(Digest(request.initial), absl::kZeroPad16), "\n", Text(GraphToProto(*request.graph)));
+  return absl::StrCat(ConfigText(request.config), "threads: ", at::get_num_threads(),
+                      "\nimages: ", request.dataset->size(), "\nmean: ", absl::StrJoin(request.normalization.mean, " "),
+                      "\nstd: ", absl::StrJoin(request.normalization.std, " "),
+                      "\nstarting weights: ", absl::Hex(Digest(request.initial), absl::kZeroPad16), "\n",
+                      Text(GraphToProto(*request.graph)));
 }
 
 absl::StatusOr<Checkpoint> LoadOwnCheckpoint(const TrainRequest& request) {
@@ -92,7 +93,8 @@ absl::StatusOr<Checkpoint> LoadOwnCheckpoint(const TrainRequest& request) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": holds ", loaded.history.size(), " epochs of a training of ", request.config.epochs()));
   }
-  if (loaded.best_epoch > 0) LOWBIT_RETURN_IF_ERROR(LoadParameters(BestPath(request.directory), *request.graph).status());
+  if (loaded.best_epoch > 0)
+    LOWBIT_RETURN_IF_ERROR(LoadParameters(BestPath(request.directory), *request.graph).status());
   return loaded;
 }
 
