@@ -99,22 +99,26 @@ struct Executor::RunOp {
   const int overwrite;
   const bool call_onednn;
   const at::MemoryFormat memory_order;
+  const bool bfloat16;
   std::vector<at::Tensor>& inputs;
 
   at::Tensor& x() const { return inputs[0]; }
 
-  at::Tensor operator()(const Input&) const { return x(); }
+  // What a convolution or the image before it is held in.
+  at::Tensor ToCompute(const at::Tensor& t) const { return bfloat16 && t.defined() ? t.to(at::kBFloat16) : t; }
+
+  at::Tensor operator()(const Input&) const { return ToCompute(x()); }
 
   at::Tensor operator()(const Conv2d& op) const {
     if (call_onednn) {
       return at::mkldnn_convolution(x().contiguous(memory_order), plan.weight, plan.bias, op.padding, op.stride,
                                     op.dilation, op.groups);
     }
-    return at::convolution(x(), plan.weight, plan.bias, op.stride, op.padding, op.dilation, /*transposed=*/false,
-                           /*output_padding=*/{0, 0}, op.groups);
+    return at::convolution(x(), ToCompute(plan.weight), ToCompute(plan.bias), op.stride, op.padding, op.dilation,
+                           /*transposed=*/false, /*output_padding=*/{0, 0}, op.groups);
   }
 
-  at::Tensor operator()(const Linear&) const { return at::linear(x(), plan.weight, plan.bias); }
+  at::Tensor operator()(const Linear&) const { return at::linear(x().to(at::kFloat), plan.weight, plan.bias); }
 
   at::Tensor operator()(const BatchNorm& op) const {
     return at::batch_norm(x(), plan.weight, plan.bias, plan.running_mean, plan.running_var, training, op.momentum,
@@ -130,7 +134,7 @@ struct Executor::RunOp {
     return at::add(inputs[0], inputs[1]);
   }
 
-  at::Tensor operator()(const GlobalAvgPool&) const { return at::adaptive_avg_pool2d(x(), {1, 1}); }
+  at::Tensor operator()(const GlobalAvgPool&) const { return at::adaptive_avg_pool2d(x().to(at::kFloat), {1, 1}); }
 
   at::Tensor operator()(const Flatten&) const { return at::flatten(x(), 1); }
 
@@ -218,8 +222,9 @@ absl::StatusOr<at::Tensor> Executor::Run(const at::Tensor& images, LayerHook* ho
     }
     // What a hook returns while training may be kept by autograd for the backward pass.
     const int overwrite = options_.training && hook != nullptr ? -1 : plan.overwrite;
-    at::Tensor y =
-        std::visit(RunOp{plan, options_.training, overwrite, call_onednn, MemoryOrder(options_), inputs}, layer.op);
+    at::Tensor y = std::visit(RunOp{plan, options_.training, overwrite, call_onednn, MemoryOrder(options_),
+                                    options_.training && options_.bfloat16, inputs},
+                              layer.op);
     inputs.clear();
     if (hook != nullptr) {
       const bool aliases = IsView(layer.op) || std::holds_alternative<Input>(layer.op);

@@ -39,6 +39,9 @@ struct ExecutorOptions {
   // Hold images as NHWC in memory, not as NCHW: results differ by rounding only. Inference of ResNet-20 on a CPU is
   // some 1.3 times faster so (batch 256, oneDNN); training is about as fast either way.
   bool channels_last = true;
+  // Only with `training`: activations and the arithmetic of convolutions in bfloat16, while parameters, batch
+  // statistics and what comes after the pooling stay in 32 bits (mixed precision, arXiv 1710.03740, 1905.12322).
+  bool bfloat16 = false;
 };
 
 // Runs a graph layer by layer on ATen.

@@ -65,6 +65,14 @@ absl::Status CheckSchedule(const TrainConfig& config) {
   return InRange("one_cycle.final_divisor", cycle.final_divisor(), 1, HUGE_VAL, "at least 1");
 }
 
+bool HasBFloat16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 AugmentOptions ToAugmentOptions(const AugmentConfig& config) {
   AugmentOptions options;
   options.crop_padding = config.crop_padding();
@@ -159,7 +167,10 @@ absl::Status Trainer::Start() {
           absl::StrCat(CheckpointPath(request_.directory), ": ", std::string(restored.message())));
   }
   state_.optimizer = optimizer_->slots();
-  LOWBIT_ASSIGN_OR_RETURN(executor_, Executor::Create(*request_.graph, state_.parameters, {/*training=*/true}));
+  ExecutorOptions options;
+  options.training = true;
+  options.bfloat16 = config_.bfloat16();
+  LOWBIT_ASSIGN_OR_RETURN(executor_, Executor::Create(*request_.graph, state_.parameters, options));
   return absl::OkStatus();
 }
 
@@ -284,6 +295,9 @@ absl::Status CheckTrainConfig(const TrainConfig& config, const Dataset& dataset)
     return FieldError("validation_images",
                       absl::StrCat("must be at least 1 and leave a batch of ", config.batch_size(), " out of the ",
                                    dataset.size(), " training images, got ", config.validation_images()));
+  }
+  if (config.bfloat16() && !HasBFloat16()) {
+    return FieldError("bfloat16", "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to train in 32 bits");
   }
   LOWBIT_RETURN_IF_ERROR(CheckOptimizer(config));
   LOWBIT_RETURN_IF_ERROR(CheckSchedule(config));
