@@ -22,6 +22,8 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeEvaluateStep(config.evaluate());
     case StepConfig::kSave:
       return MakeSaveStep(config.save());
+    case StepConfig::kTorchInt8:
+      return MakeTorchInt8Step(config.torch_int8());
     case StepConfig::KIND_NOT_SET:
       break;
   }

@@ -54,18 +54,32 @@ absl::StatusOr<LoadedModel> LoadPacked(const std::string& path) {
   auto parameters = FakeQuantParameters(*quantized);
   if (!parameters.ok()) return PrependField(parameters.status(), "quantized_model");
   Model model{quantized->graph, *std::move(parameters)};
-  return LoadedModel{std::move(model), std::make_shared<QuantizedModel>(*std::move(quantized)), true};
+  return LoadedModel{std::move(model), std::make_shared<QuantizedModel>(*std::move(quantized)), nullptr, true};
+}
+
+absl::StatusOr<LoadedModel> LoadTorchInt8(const std::string& path) {
+  auto loaded = TorchInt8Model::Load(UserPath(path));
+  if (!loaded.ok()) return PrependField(loaded.status(), "torch_int8_model");
+  Model model{loaded->graph(), {}};
+  return LoadedModel{std::move(model), nullptr, std::make_shared<TorchInt8Model>(*std::move(loaded)), false};
+}
+
+// A file that brings its own architecture leaves nothing else to be said.
+absl::Status CheckAlone(const ModelConfig& config, absl::string_view field, absl::string_view what) {
+  if (config.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET) {
+    return FieldError(field, absl::StrCat(what, " brings its own architecture; take out one of the two"));
+  }
+  if (!config.weights().empty())
+    return FieldError("weights", absl::StrCat(what, " brings its own; take out one of the two"));
+  return absl::OkStatus();
 }
 
 absl::Status CheckCombination(const ModelConfig& config, bool has_architecture) {
-  if (!config.quantized_model().empty()) {
-    if (has_architecture) {
-      return FieldError("quantized_model", "a packed model brings its own architecture; take out one of the two");
-    }
-    if (!config.weights().empty())
-      return FieldError("weights", "a packed model brings its own; take out one of the two");
-    return absl::OkStatus();
+  if (!config.quantized_model().empty() && !config.torch_int8_model().empty()) {
+    return FieldError("torch_int8_model", "there is a quantized_model too; take out one of the two");
   }
+  if (!config.quantized_model().empty()) return CheckAlone(config, "quantized_model", "a packed model");
+  if (!config.torch_int8_model().empty()) return CheckAlone(config, "torch_int8_model", "LibTorch's 8-bit model");
   if (!has_architecture)
     return FieldError("weights", "say of which architecture: resnet_cifar {} or basic_block_resnet {}");
   return absl::OkStatus();
@@ -73,31 +87,48 @@ absl::Status CheckCombination(const ModelConfig& config, bool has_architecture) 
 
 }  // namespace
 
-absl::StatusOr<std::string> NewestModelIfUnnamed(const PipelineConfig& config) {
+absl::StatusOr<NewestModel> FindNewest(const PipelineConfig& config) {
   const ModelConfig& model = config.model();
-  if (model.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET || !model.weights().empty() ||
-      !model.quantized_model().empty()) {
-    return "";
+  const bool names_a_file =
+      !model.weights().empty() || !model.quantized_model().empty() || !model.torch_int8_model().empty();
+  if (model.newest() != NONE && names_a_file) {
+    return FieldError("model.newest", "stands in for a file, and there is one named; take out one of the two");
   }
-  const std::string newest = NewestModel(UserPath(config.output_dir()));
-  if (!newest.empty()) return newest;
-  return PrependField(absl::NotFoundError(absl::StrCat("names no model, and no run has left a model*.safetensors in ",
-                                                       config.output_dir(), "/*/ that could be taken instead")),
-                      "model");
+  const std::string output_dir = UserPath(config.output_dir());
+  const auto found = [&](const std::string& path, absl::string_view field,
+                         absl::string_view files) -> absl::StatusOr<NewestModel> {
+    if (!path.empty()) return NewestModel{path, std::string(field)};
+    return PrependField(absl::NotFoundError(absl::StrCat("names no file, and no run has left a ", files, " in ",
+                                                         config.output_dir(), "/*/ that could be taken instead")),
+                        "model");
+  };
+  switch (model.newest()) {
+    case WEIGHTS:
+      return found(NewestWeights(output_dir), "weights", "best.safetensors or weights.safetensors");
+    case INT8:
+      return found(NewestTorchInt8Model(output_dir), "torch_int8_model", "int8.pt");
+    case PACKED:
+      break;
+    case NONE:
+      if (names_a_file || model.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET) return NewestModel();
+      break;
+  }
+  return found(NewestPackedModel(output_dir), "quantized_model", "model*.safetensors");
 }
 
 absl::StatusOr<LoadedModel> LoadModel(const ModelConfig& config, uint64_t seed) {
   const bool has_architecture = config.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET;
   LOWBIT_RETURN_IF_ERROR(CheckCombination(config, has_architecture));
   if (!config.quantized_model().empty()) return LoadPacked(config.quantized_model());
+  if (!config.torch_int8_model().empty()) return LoadTorchInt8(config.torch_int8_model());
   LOWBIT_ASSIGN_OR_RETURN(Graph graph, BuildGraph(config));
   if (config.weights().empty()) {
     LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, CatchTorch([&] { return InitParameters(graph, seed); }));
-    return LoadedModel{Model{std::move(graph), std::move(parameters)}, nullptr, false};
+    return LoadedModel{Model{std::move(graph), std::move(parameters)}, nullptr, nullptr, false};
   }
   auto parameters = LoadParameters(UserPath(config.weights()), graph);
   if (!parameters.ok()) return PrependField(parameters.status(), "weights");
-  return LoadedModel{Model{std::move(graph), *std::move(parameters)}, nullptr, true};
+  return LoadedModel{Model{std::move(graph), *std::move(parameters)}, nullptr, nullptr, true};
 }
 
 }  // namespace lowbit

@@ -11,19 +11,28 @@
 #include "model/parameters.h"
 #include "pipeline/config.pb.h"
 #include "quant/quantized_model.h"
+#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 
 // What a run starts from.
 struct LoadedModel {
-  Model model;                                      // For a packed model: the values that its codes stand for.
-  std::shared_ptr<const QuantizedModel> quantized;  // Null: a float model.
-  bool has_weights = false;                         // Else they are random, to be trained.
+  // For a packed model the values that its codes stand for. For LibTorch's 8-bit model a graph without parameters.
+  Model model;
+  std::shared_ptr<const QuantizedModel> quantized;   // Null: it is no packed model.
+  std::shared_ptr<const TorchInt8Model> torch_int8;  // Null: it is none of LibTorch's.
+  bool has_weights = false;                          // Else they are random, to be trained.
 };
 
-// For an (effective) config that names no model: the newest packed model of its output_dir. Empty if it does name one;
-// NotFound with field "model" if there is nothing to be found.
-absl::StatusOr<std::string> NewestModelIfUnnamed(const PipelineConfig& config);
+// What stands in for a file that a config does not name.
+struct NewestModel {
+  std::string path;   // empty: the config names what it wants
+  std::string field;  // of ModelConfig, that this should have been in
+};
+
+// For an (effective) config that wants the newest file of some kind in its output_dir, which one without a model does
+// too: the packed one. NotFound if no run has left any, InvalidArgument if it also names a file; with the field.
+absl::StatusOr<NewestModel> FindNewest(const PipelineConfig& config);
 
 // Builds the network and reads its file, relative to the user's folder. Errors name the field of ModelConfig.
 absl::StatusOr<LoadedModel> LoadModel(const ModelConfig& config, uint64_t seed);

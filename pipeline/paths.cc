@@ -42,15 +42,25 @@ FoundFile NewestFile(const fs::path& folder, const std::function<bool(const fs::
 
 bool IsCheckpoint(const fs::path& file) { return file.filename() == "checkpoint.safetensors"; }
 
-// The newest checkpoint of a run: its own, or that of one of its sweep's values, each of which has a folder in it.
-FoundFile CheckpointOfRun(const fs::path& run) {
-  FoundFile newest = NewestFile(run, IsCheckpoint);
+// The newest such file of a run: its own, or that of one of its sweep's values, each of which has a folder in it.
+FoundFile NewestOfRun(const fs::path& run, const std::function<bool(const fs::path&)>& wanted) {
+  FoundFile newest = NewestFile(run, wanted);
   std::error_code error;
   for (const auto& folder : fs::directory_iterator(run, error)) {
-    const FoundFile file = NewestFile(folder.path(), IsCheckpoint);
+    const FoundFile file = NewestFile(folder.path(), wanted);
     if (IsNewer(file, newest)) newest = file;
   }
   return newest;
+}
+
+std::string NewestOfAllRuns(const std::string& output_dir, const std::function<bool(const fs::path&)>& wanted) {
+  FoundFile newest;
+  std::error_code error;
+  for (const auto& run : fs::directory_iterator(output_dir, error)) {
+    const FoundFile file = NewestOfRun(run.path(), wanted);
+    if (IsNewer(file, newest)) newest = file;
+  }
+  return newest.path.string();
 }
 
 // <name>-YYYYmmdd-HHMMSS, and -<number> where several began in the same second.
@@ -92,16 +102,20 @@ std::string FetchedCifar10() {
   return "";
 }
 
-std::string NewestModel(const std::string& output_dir) {
-  FoundFile newest;
-  std::error_code error;
-  for (const auto& run : fs::directory_iterator(output_dir, error)) {
-    const FoundFile file = NewestFile(run.path(), [](const fs::path& path) {
-      return absl::StartsWith(path.filename().string(), "model") && path.extension() == ".safetensors";
-    });
-    if (IsNewer(file, newest)) newest = file;
-  }
-  return newest.path.string();
+std::string NewestPackedModel(const std::string& output_dir) {
+  return NewestOfAllRuns(output_dir, [](const fs::path& path) {
+    return absl::StartsWith(path.filename().string(), "model") && path.extension() == ".safetensors";
+  });
+}
+
+std::string NewestWeights(const std::string& output_dir) {
+  return NewestOfAllRuns(output_dir, [](const fs::path& path) {
+    return path.filename() == "best.safetensors" || path.filename() == "weights.safetensors";
+  });
+}
+
+std::string NewestTorchInt8Model(const std::string& output_dir) {
+  return NewestOfAllRuns(output_dir, [](const fs::path& path) { return path.filename() == "int8.pt"; });
 }
 
 std::string NewestCheckpoint(const std::string& output_dir, absl::string_view name) {
@@ -110,7 +124,7 @@ std::string NewestCheckpoint(const std::string& output_dir, absl::string_view na
   std::error_code error;
   for (const auto& run : fs::directory_iterator(output_dir, error)) {
     if (!IsRunOf(name, run.path().filename().string())) continue;
-    const FoundFile file = CheckpointOfRun(run.path());
+    const FoundFile file = NewestOfRun(run.path(), IsCheckpoint);
     if (!IsNewer(file, newest)) continue;
     newest = file;
     newest_run = run.path().string();

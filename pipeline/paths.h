@@ -17,8 +17,12 @@ std::string UserPath(absl::string_view path);
 // it has none.
 std::string FetchedCifar10();
 
-// The packed model that was written last: model*.safetensors in a folder of `output_dir`. Empty if there is none.
-std::string NewestModel(const std::string& output_dir);
+// The file that was written last in the runs' folders in `output_dir`, or in the folders that a sweep's values have in
+// those: a packed model (model*.safetensors), float weights (best.safetensors, weights.safetensors), a model in
+// LibTorch's 8-bit operators (int8.pt). Empty if there is none.
+std::string NewestPackedModel(const std::string& output_dir);
+std::string NewestWeights(const std::string& output_dir);
+std::string NewestTorchInt8Model(const std::string& output_dir);
 
 // The run of this name (a folder <name>-<time> of `output_dir`) whose training checkpoint was written last. Empty if
 // there is none.

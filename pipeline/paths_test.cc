@@ -32,24 +32,43 @@ TEST(UserPath, StartsAtTheUsersFolderUnderBazelRun) {
   unsetenv("BUILD_WORKING_DIRECTORY");
 }
 
-TEST(NewestModel, IsTheOneWrittenLast) {
+TEST(NewestPackedModel, IsTheOneWrittenLast) {
   const std::string out = TestFolder("newest_model");
-  EXPECT_EQ(NewestModel(out), "");
+  EXPECT_EQ(NewestPackedModel(out), "");
   Touch(out + "/a-1/model.safetensors", 20);
   Touch(out + "/b-1/model_bits=2.safetensors", 10);
   Touch(out + "/c-1/model.safetensors", 30);
   Touch(out + "/c-1/report.json", 0);
   Touch(out + "/c-1/best.safetensors", 0);
-  EXPECT_EQ(NewestModel(out), out + "/b-1/model_bits=2.safetensors");
+  EXPECT_EQ(NewestPackedModel(out), out + "/b-1/model_bits=2.safetensors");
 }
 
-TEST(NewestModel, OfTheSameMomentIsTheLastByName) {
+TEST(NewestPackedModel, OfTheSameMomentIsTheLastByName) {
   const std::string out = TestFolder("same_moment");
   Touch(out + "/a-1/model.safetensors", 0);
   Touch(out + "/a-2/model.safetensors", 0);
   const auto time = std::filesystem::last_write_time(out + "/a-2/model.safetensors");
   std::filesystem::last_write_time(out + "/a-1/model.safetensors", time);
-  EXPECT_EQ(NewestModel(out), out + "/a-2/model.safetensors");
+  EXPECT_EQ(NewestPackedModel(out), out + "/a-2/model.safetensors");
+}
+
+TEST(NewestWeights, AreThoseOfTrainingsAndOfSaveSteps) {
+  const std::string out = TestFolder("newest_weights");
+  EXPECT_EQ(NewestWeights(out), "");
+  Touch(out + "/a-1/best.safetensors", 20);
+  Touch(out + "/a-1/checkpoint.safetensors", 0);
+  Touch(out + "/b-1/model.safetensors", 0);
+  EXPECT_EQ(NewestWeights(out), out + "/a-1/best.safetensors");
+  Touch(out + "/c-1/weights.safetensors", 10);
+  EXPECT_EQ(NewestWeights(out), out + "/c-1/weights.safetensors");
+}
+
+TEST(NewestTorchInt8Model, MayLieInTheFolderOfASweepsValue) {
+  const std::string out = TestFolder("newest_int8");
+  EXPECT_EQ(NewestTorchInt8Model(out), "");
+  Touch(out + "/a-1/int8.pt", 20);
+  Touch(out + "/b-1/bits=8/int8.pt", 10);
+  EXPECT_EQ(NewestTorchInt8Model(out), out + "/b-1/bits=8/int8.pt");
 }
 
 TEST(NewestCheckpoint, IsOfThisConfig) {

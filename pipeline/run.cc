@@ -36,7 +36,7 @@ class Runner {
 
   absl::Status RunAll() {
     const PlannedVariant& first = plan_.variants.front();
-    RunState shared{first.start.model, nullptr, first.start.quantized};
+    RunState shared = Start(first);
     StatsRequests requests;
     for (const PlannedVariant& variant : plan_.variants) {
       for (const auto& [layer, request] : variant.requests) requests[layer].Merge(request);
@@ -44,8 +44,7 @@ class Runner {
     RunContext context{first.seed, plan_.data.get(), requests, folder_, "", !plan_.resume_folder.empty(), &report_};
     LOWBIT_RETURN_IF_ERROR(RunSteps(first, 0, plan_.shared_steps, context, shared));
     for (const PlannedVariant& variant : plan_.variants) {
-      RunState state =
-          plan_.shared_steps > 0 ? shared : RunState{variant.start.model, nullptr, variant.start.quantized};
+      RunState state = plan_.shared_steps > 0 ? shared : Start(variant);
       context.seed = variant.seed;
       context.requests = variant.requests;
       context.variant = variant.value;
@@ -57,6 +56,10 @@ class Runner {
   }
 
  private:
+  static RunState Start(const PlannedVariant& variant) {
+    return {variant.start.model, nullptr, variant.start.quantized, variant.start.torch_int8};
+  }
+
   std::string FileName(const std::string& variant) const {
     return VariantFileName(plan_.config.sweep().column(), variant);
   }

@@ -103,6 +103,7 @@ absl::StatusOr<PlannedVariant> PlanVariant(const SweepVariant& variant, const Pi
   std::vector<Fact> facts;
   if (start->has_weights) facts.push_back(Fact::kWeights);
   if (start->quantized != nullptr) facts.push_back(Fact::kQuantized);
+  if (start->torch_int8 != nullptr) facts.push_back(Fact::kTorchInt8);
   LOWBIT_RETURN_IF_ERROR(CheckStepOrder(*steps, facts));
 
   PlanState state{data, start->model, {}, {}, config.seed(), resume_folder};
@@ -161,12 +162,13 @@ absl::StatusOr<Config> Complete(const Config& given) {
                   [](const std::string& field) { return absl::StartsWith(field, "model."); })) {
     return config;
   }
-  const auto newest = NewestModelIfUnnamed(effective);
+  const auto newest = FindNewest(effective);
   if (!newest.ok()) return config.Locate(newest.status());
-  if (!newest->empty()) {
-    LogLine(absl::StrCat("model: none is named, so the newest one, ", *newest));
-    LOWBIT_RETURN_IF_ERROR(
-        config.Set("model.quantized_model", absl::StrCat("\"", absl::CEscape(*newest), "\""), "the newest model"));
+  if (!newest->path.empty()) {
+    LogLine(absl::StrCat("model: none is named, so the newest one, ", newest->path));
+    LOWBIT_RETURN_IF_ERROR(config.Set(absl::StrCat("model.", newest->field),
+                                      absl::StrCat("\"", absl::CEscape(newest->path), "\""), "the newest model"));
+    LOWBIT_RETURN_IF_ERROR(config.Set("model.newest", "NONE", "the newest model"));
   }
   return config;
 }
@@ -201,7 +203,9 @@ std::string PlanText(const RunPlan& plan) {
   const ModelConfig& model = plan.config.model();
   const PlannedVariant& first = plan.variants.front();
   std::string text = absl::StrCat("config  ", plan.config.name(), "\n");
-  const std::string& file = model.quantized_model().empty() ? model.weights() : model.quantized_model();
+  std::string file = model.weights();
+  if (!model.quantized_model().empty()) file = model.quantized_model();
+  if (!model.torch_int8_model().empty()) file = model.torch_int8_model();
   absl::StrAppend(&text, "model   ", file.empty() ? "untrained" : file, ", ", first.start.model.graph.size(),
                   " layers, ", ParameterCount(first.start.model.graph), " parameters\n");
   std::vector<std::string> names;

@@ -14,6 +14,7 @@
 #include "pipeline/report.h"
 #include "quant/quantized_model.h"
 #include "quant/statistics.h"
+#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 
@@ -24,6 +25,7 @@ enum class Fact {
   kFolded,      // batch norms are folded
   kStatistics,  // activations were looked at
   kQuantized,   // there is a quantized model
+  kTorchInt8,   // there is a model in LibTorch's 8-bit operators
 };
 
 // What is to be known of the tensors that layers put out, by layer name.
@@ -55,6 +57,7 @@ struct RunState {
   Model model;  // float
   std::shared_ptr<const NetworkStatistics> statistics;
   std::shared_ptr<const QuantizedModel> quantized;  // null: `model` is what is evaluated
+  std::shared_ptr<const TorchInt8Model> torch_int8;
 };
 
 // What a step may use besides the state.

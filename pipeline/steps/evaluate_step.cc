@@ -12,8 +12,11 @@
 namespace lowbit {
 namespace {
 
-// The network as it stands: float, or with what the quantizers chose.
-absl::StatusOr<ForwardFunction> MakeForward(const RunState& state) {
+// The network as it stands: float, or with what the quantizers chose; or as LibTorch's 8-bit model.
+absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluationEngine engine) {
+  if (engine == TORCH_INT8) {
+    return ForwardFunction([model = state.torch_int8](const at::Tensor& x) { return model->Forward(x); });
+  }
   if (state.quantized == nullptr) {
     auto executor = Executor::Create(state.model.graph, state.model.parameters);
     if (!executor.ok()) return executor.status();
@@ -33,7 +36,9 @@ class EvaluateStepImpl : public Step {
   explicit EvaluateStepImpl(const EvaluateStep& config) : config_(config) {}
 
   std::string name() const override { return "evaluate"; }
-  std::vector<Fact> needs() const override { return {Fact::kWeights}; }
+  std::vector<Fact> needs() const override {
+    return {config_.engine() == TORCH_INT8 ? Fact::kTorchInt8 : Fact::kWeights};
+  }
 
   absl::Status Plan(PlanState& plan) const override {
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* test, plan.data->Get(Split::kTest));
@@ -46,7 +51,7 @@ class EvaluateStepImpl : public Step {
   }
 
   absl::Status Run(const RunContext& context, RunState& state) const override {
-    LOWBIT_ASSIGN_OR_RETURN(const ForwardFunction forward, MakeForward(state));
+    LOWBIT_ASSIGN_OR_RETURN(const ForwardFunction forward, MakeForward(state, config_.engine()));
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* test, context.data->Get(Split::kTest));
     LoaderOptions loading;
     loading.order = SequentialOrder(config_.max_images() > 0 ? config_.max_images() : test->size());
@@ -57,8 +62,14 @@ class EvaluateStepImpl : public Step {
     EvaluationRow row;
     row.variant = context.variant;
     row.name = config_.name();
-    row.quantized = state.quantized != nullptr;
-    row.weight_bytes = row.quantized ? WeightBytes(*state.quantized) : FloatWeightBytes(state.model.graph);
+    if (config_.engine() == TORCH_INT8) {
+      if (row.name.empty()) row.name = "LibTorch int8";
+      row.quantized = true;
+      row.weight_bytes = TorchInt8WeightBytes(state.torch_int8->graph());
+    } else {
+      row.quantized = state.quantized != nullptr;
+      row.weight_bytes = row.quantized ? WeightBytes(*state.quantized) : FloatWeightBytes(state.model.graph);
+    }
     EvaluationOptions options;
     options.label = absl::StrCat("evaluate ", row.label());
     LOWBIT_ASSIGN_OR_RETURN(row.result, Evaluate(forward, *loader, options));

@@ -19,6 +19,7 @@ absl::StatusOr<std::unique_ptr<Step>> MakeCalibrateStep(const CalibrateStep& con
 absl::StatusOr<std::unique_ptr<Step>> MakeQuantizeStep(const QuantizeStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeEvaluateStep(const EvaluateStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeSaveStep(const SaveStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeTorchInt8Step(const TorchInt8Step& config);
 
 }  // namespace lowbit
 
