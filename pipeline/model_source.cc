@@ -9,6 +9,7 @@
 #include "model/torch_boundary.h"
 #include "pipeline/paths.h"
 #include "quant/fake_quant_model.h"
+#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 namespace {
@@ -95,25 +96,30 @@ absl::StatusOr<NewestModel> FindNewest(const PipelineConfig& config) {
     return FieldError("model.newest", "stands in for a file, and there is one named; take out one of the two");
   }
   const std::string output_dir = UserPath(config.output_dir());
-  const auto found = [&](const std::string& path, absl::string_view field,
-                         absl::string_view files) -> absl::StatusOr<NewestModel> {
-    if (!path.empty()) return NewestModel{path, std::string(field)};
-    return PrependField(absl::NotFoundError(absl::StrCat("names no file, and no run has left a ", files, " in ",
-                                                         config.output_dir(), "/*/ that could be taken instead")),
-                        "model");
-  };
+  NewestModel newest;
+  std::string files;
   switch (model.newest()) {
-    case WEIGHTS:
-      return found(NewestWeights(output_dir), "weights", "best.safetensors or weights.safetensors");
-    case INT8:
-      return found(NewestTorchInt8Model(output_dir), "torch_int8_model", "int8.pt");
-    case PACKED:
-      break;
     case NONE:
-      if (names_a_file || model.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET) return NewestModel();
+      if (names_a_file || model.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET) return newest;
+      [[fallthrough]];
+    case PACKED:
+      newest = {NewestPackedModel(output_dir), "quantized_model"};
+      files = "model*.safetensors";
+      break;
+    case WEIGHTS:
+      newest = {NewestWeights(output_dir), "weights"};
+      files = "best.safetensors or weights.safetensors";
+      break;
+    case INT8:
+      newest = {NewestTorchInt8Model(output_dir), "torch_int8_model"};
+      files = "int8.pt";
       break;
   }
-  return found(NewestPackedModel(output_dir), "quantized_model", "model*.safetensors");
+  if (!newest.path.empty()) return newest;
+  const std::string left =
+      absl::StrCat("no run has left a ", files, " in ", config.output_dir(), "/*/ that could be taken");
+  if (model.newest() != NONE) return PrependField(absl::NotFoundError(left), "model.newest");
+  return PrependField(absl::NotFoundError(absl::StrCat("names no model, and ", left, " instead")), "model");
 }
 
 absl::StatusOr<LoadedModel> LoadModel(const ModelConfig& config, uint64_t seed) {

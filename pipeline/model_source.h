@@ -11,9 +11,10 @@
 #include "model/parameters.h"
 #include "pipeline/config.pb.h"
 #include "quant/quantized_model.h"
-#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
+
+class TorchInt8Model;
 
 // What a run starts from.
 struct LoadedModel {

@@ -186,6 +186,51 @@ TEST_F(RunTest, TheNewestPackedModelIsEvaluatedWhereNoneIsNamed) {
   EXPECT_THAT(Bytes(evaluated->folder, "config.textproto"), HasSubstr(JoinPath(packed->folder, "model.safetensors")));
 }
 
+constexpr char kTorchInt8[] = R"(
+  steps { evaluate {} }
+  steps { fold { check_images: 32 } }
+  steps { calibrate { num_images: 64 } }
+  steps { torch_int8 {} }
+  steps { evaluate { engine: TORCH_INT8 } }
+)";
+
+TEST_F(RunTest, LibTorchsInt8ModelIsEvaluatedSavedAndLoadedAgain) {
+  const auto run = Run(absl::StrCat(TrainedModel(), kTorchInt8));
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_EQ(run->report.rows.size(), 2u);
+  const EvaluationRow& int8 = run->report.rows[1];
+  EXPECT_EQ(int8.label(), "LibTorch int8");
+  EXPECT_TRUE(int8.quantized);
+  // Weights of 3x3 from 3 to 4 channels and twice from 4 to 4, and from 64 features to 4 classes; a scale for each of 16
+  // channels.
+  EXPECT_EQ(int8.weight_bytes, 4 * 27 + 2 * 4 * 36 + 4 * 64 + 4 * 16);
+  EXPECT_NEAR(int8.result.metrics.top1, run->report.rows[0].result.metrics.top1, 0.051);
+  EXPECT_EQ(run->report.steps[3]["file"], JoinPath(run->folder, "int8.pt"));
+
+  const auto validated = Run("model { newest: INT8 } steps { evaluate { engine: TORCH_INT8 } }");
+  ASSERT_TRUE(validated.ok()) << validated.status();
+  EXPECT_EQ(validated->report.rows[0].result.metrics.top1, int8.result.metrics.top1);
+  EXPECT_EQ(validated->report.rows[0].weight_bytes, int8.weight_bytes);
+  EXPECT_THAT(Bytes(validated->folder, "config.textproto"),
+              AllOf(HasSubstr("torch_int8_model: \"" + JoinPath(run->folder, "int8.pt")), HasSubstr("newest: NONE")));
+  // It has no float parameters for other steps to work on.
+  EXPECT_THAT(std::string(Plan("model { newest: INT8 } steps { evaluate {} }").status().message()),
+              HasSubstr("needs weights"));
+}
+
+TEST_F(RunTest, TheNewestWeightsAreThoseOfTheLastTraining) {
+  const char kNewest[] =
+      "model { basic_block_resnet { blocks: [1] widths: [4] stem_padding: 1 final_pool: 8 num_classes: 4 } "
+      "newest: WEIGHTS } steps { evaluate {} }";
+  EXPECT_THAT(std::string(Plan(kNewest).status().message()),
+              HasSubstr("model.newest: no run has left a best.safetensors or weights.safetensors in "));
+  const auto trained = Run(kTrain);
+  ASSERT_TRUE(trained.ok()) << trained.status();
+  const auto validated = Run(kNewest);
+  ASSERT_TRUE(validated.ok()) << validated.status();
+  EXPECT_THAT(Bytes(validated->folder, "config.textproto"), HasSubstr(JoinPath(trained->folder, "best.safetensors")));
+}
+
 // Counts how often images are read, and tells at each.
 class Counting : public Dataset {
  public:

@@ -14,9 +14,10 @@
 #include "pipeline/report.h"
 #include "quant/quantized_model.h"
 #include "quant/statistics.h"
-#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
+
+class TorchInt8Model;
 
 // What steps leave behind for later ones, and what decides whether an order of steps makes sense.
 enum class Fact {

@@ -59,7 +59,7 @@ run 2 'matches no convolution or linear layer' --config=$sweep --dry_run \
 
 # ---- It runs, and tells ----
 run 0 'float' "${quick[@]}"
-run 0 'model: none is named, so the newest one, ' --config=configs/evaluate_newest.textproto --output_dir="$out" \
+run 0 'model: none is named, so the newest one, ' --config=configs/validate_packed.textproto --output_dir="$out" \
   --set steps[1].evaluate.max_images=64
 [[ $("$pipeline" "${quick[@]}" 2> /dev/null | wc -l) -eq 4 ]] || fail "standard output is not just the table"
 

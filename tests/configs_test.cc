@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/passes/fold_batch_norm.h"
 #include "model/resnet.h"
 #include "pipeline/config.h"
 #include "pipeline/effective_config.h"
@@ -18,6 +19,7 @@
 #include "pipeline/run_plan.h"
 #include "quant/fake_quant_model.h"
 #include "tests/blank_dataset.h"
+#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 namespace {
@@ -45,14 +47,32 @@ absl::StatusOr<RunPlan> Plan(const Config& config) {
   return PlanRun(config, options);
 }
 
-// A folder as runs leave it, with a packed model for configs that name none.
-std::string FolderWithARun() {
+// A folder as runs leave it, with a model of each kind for configs that name none.
+std::string MakeFolderWithARun() {
   const std::string folder = JoinPath(testing::TempDir(), "out");
-  const Graph graph = *BuildResnetCifar({});
-  const auto model = ToQuantizedModel(Model{graph, InitParameters(graph, 1)});
-  EXPECT_TRUE(model.ok()) << model.status();
   EXPECT_TRUE(MakeDirs(JoinPath(folder, "run-1")).ok());
-  EXPECT_TRUE(SaveQuantizedModel(JoinPath(folder, "run-1/model.safetensors"), *model).ok());
+  const Graph graph = *BuildResnetCifar({});
+  const Model model{graph, InitParameters(graph, 1)};
+  EXPECT_TRUE(SaveParameters(JoinPath(folder, "run-1/best.safetensors"), model.parameters).ok());
+  const auto quantized = ToQuantizedModel(model);
+  EXPECT_TRUE(quantized.ok()) << quantized.status();
+  EXPECT_TRUE(SaveQuantizedModel(JoinPath(folder, "run-1/model.safetensors"), *quantized).ok());
+
+  const auto fold = FoldBatchNorm(model);
+  EXPECT_TRUE(fold.ok()) << fold.status();
+  const Model& folded = fold->model;
+  std::map<std::string, QuantParams> scales;
+  for (const int i : TorchInt8Tensors(folded.graph)) {
+    scales[folded.graph.layer(i).name] = {8, /*is_signed=*/false, {0.1f}, {128}};
+  }
+  const auto int8 = TorchInt8Model::Create(folded, scales, TorchInt8Engines().front());
+  EXPECT_TRUE(int8.ok()) << int8.status();
+  EXPECT_TRUE(int8->Save(JoinPath(folder, "run-1/int8.pt")).ok());
+  return folder;
+}
+
+const std::string& FolderWithARun() {
+  static const auto& folder = *new std::string(MakeFolderWithARun());
   return folder;
 }
 

@@ -88,6 +88,21 @@ TEST(EndToEnd, AllLayersAtTwoBitsTakeTwentyEightHundredthsOfEight) {
   EXPECT_GE(rows.at("4").result.metrics.top1, 0.75);
 }
 
+TEST(EndToEnd, TheTableOfPtqResnet20WithLibTorchsInt8) {
+  const std::string output_dir = OutputDir("seed_table");
+  const auto run = RunConfig("seed_table", output_dir);
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto rows = ByLabel(run->report);
+  ASSERT_EQ(rows.size(), 6u);
+  const EvaluationRow& int8 = rows.at("LibTorch int8");
+  EXPECT_NEAR(int8.result.metrics.top1, rows.at("float").result.metrics.top1, 0.006);
+  EXPECT_EQ(int8.weight_bytes, 267696 + 640 + 4 * (688 + 10));
+
+  const auto validated = RunConfig("validate_int8", output_dir);
+  ASSERT_TRUE(validated.ok()) << validated.status();
+  EXPECT_EQ(validated->report.rows.back().result.metrics.top1, int8.result.metrics.top1);
+}
+
 TEST(EndToEnd, APackedModelIsLoadedToTheSameBytesAndTheSameAccuracy) {
   const std::string output_dir = OutputDir("packed");
   const auto run = RunConfig("resnet20_w4a4_per_channel", output_dir);
@@ -97,7 +112,7 @@ TEST(EndToEnd, APackedModelIsLoadedToTheSameBytesAndTheSameAccuracy) {
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ(*SerializeQuantizedModel(*model), *ReadFile(path));
 
-  const auto evaluated = RunConfig("evaluate_newest", output_dir);
+  const auto evaluated = RunConfig("validate_packed", output_dir);
   ASSERT_TRUE(evaluated.ok()) << evaluated.status();
   const EvaluationRow& before = run->report.rows.back();
   const EvaluationRow& after = evaluated->report.rows.back();

@@ -18,8 +18,8 @@ struct ValueRange {
 ValueRange SearchRange(const Histogram& histogram, double min, double max, int levels);
 
 // Scale and zero point of LibTorch's quint8 for a tensor: the range that SearchRange finds, widened to hold 0.
-// `reduce_range` uses codes up to 127 only, which keeps the 16-bit sums of pairs that CPUs without VNNI make from
-// saturating. Needs statistics with min_max and histogram, of at least one image.
+// `reduce_range` uses codes up to 127 only, which keeps the 16-bit sums of pairs that some engines make on CPUs without
+// VNNI from saturating. Needs statistics with min_max and histogram, of at least one image.
 QuantParams Quint8Params(const TensorStatistics& statistics, bool reduce_range);
 
 }  // namespace lowbit

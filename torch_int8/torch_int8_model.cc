@@ -19,6 +19,7 @@
 #include <variant>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -48,6 +49,16 @@ int FusedRelu(const Graph& graph, int i) {
   const std::vector<int>& readers = graph.consumers(i);
   return HasOutputScale(graph.layer(i).op) && readers.size() == 1 && IsRelu(graph, readers.front()) ? readers.front()
                                                                                                     : -1;
+}
+
+// Whether the CPU sums products of bytes in 32 bits at once. Without, every engine but qnnpack sums pairs of them in 16
+// bits first, which saturate.
+bool HasVnni() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512vnni") != 0 || __builtin_cpu_supports("avxvnni") != 0;
+#else
+  return false;
+#endif
 }
 
 std::string EngineName(at::QEngine engine) { return absl::AsciiStrToLower(c10::toString(engine)); }
@@ -239,8 +250,10 @@ std::vector<int> TorchInt8Tensors(const Graph& graph) {
 }
 
 std::vector<std::string> TorchInt8Engines() {
+  std::vector<at::QEngine> order = {at::QEngine::X86, at::QEngine::ONEDNN, at::QEngine::FBGEMM};
+  order.insert(HasVnni() ? order.end() : order.begin(), at::QEngine::QNNPACK);
   std::vector<std::string> engines;
-  for (const at::QEngine wanted : {at::QEngine::X86, at::QEngine::ONEDNN, at::QEngine::FBGEMM, at::QEngine::QNNPACK}) {
+  for (const at::QEngine wanted : order) {
     const auto& supported = at::globalContext().supportedQEngines();
     if (std::find(supported.begin(), supported.end(), wanted) != supported.end()) {
       engines.push_back(EngineName(wanted));
@@ -266,13 +279,16 @@ absl::StatusOr<TorchInt8Model> TorchInt8Model::Load(const std::string& path) {
   const std::vector<std::string> engines = TorchInt8Engines();
   if (engines.empty()) return absl::InvalidArgumentError("this LibTorch has no quantized engine");
   LOWBIT_RETURN_IF_ERROR(SetEngine(engines.front()));
+  if (!absl::StartsWith(bytes, "PK")) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": no TorchScript file, which would be a zip archive"));
+  }
   torch::jit::ExtraFilesMap files{{kNetworkFile, ""}};
   auto script = CatchTorch([&] {
     std::istringstream stream(std::move(bytes));
     return torch::jit::load(stream, /*device=*/c10::nullopt, files);
   });
   if (!script.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": no TorchScript file: ", script.status().message()));
+    return absl::InvalidArgumentError(absl::StrCat(path, ": a broken TorchScript file: ", script.status().message()));
   }
   auto graph = ParseGraph(files[kNetworkFile]);
   if (!graph.ok()) {

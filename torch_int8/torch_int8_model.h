@@ -22,7 +22,8 @@ namespace lowbit {
 // (pools, shortcuts without parameters) passes codes on under their scale.
 std::vector<int> TorchInt8Tensors(const Graph& graph);
 
-// The quantized engines that the installed LibTorch has, best first: of x86, onednn, fbgemm, qnnpack.
+// The quantized engines that the installed LibTorch has, of x86, onednn, fbgemm and qnnpack, best first: the fastest
+// one that does not saturate on this CPU.
 std::vector<std::string> TorchInt8Engines();
 
 // A network in LibTorch's own 8-bit operators (quantized::conv2d_relu, quantized::add_relu, quantized::linear, ...), as

@@ -190,11 +190,14 @@ TEST(TorchInt8Model, DoesNotLoadAFileThatIsCutOffAnywhere) {
   const std::string path = FileOf("whole.pt"), cut = FileOf("cut.pt");
   ASSERT_TRUE(made->Save(path).ok());
   const std::string bytes = *ReadFile(path);
-  for (const size_t size : {size_t{0}, size_t{1}, size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
+  ASSERT_TRUE(WriteFileAtomic(cut, "").ok());
+  EXPECT_EQ(TorchInt8Model::Load(cut).status().message(),
+            absl::StrCat(cut, ": no TorchScript file, which would be a zip archive"));
+  for (const size_t size : {size_t{2}, size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
     ASSERT_TRUE(WriteFileAtomic(cut, bytes.substr(0, size)).ok());
     const absl::Status status = TorchInt8Model::Load(cut).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << size;
-    EXPECT_TRUE(absl::StartsWith(status.message(), absl::StrCat(cut, ": no TorchScript file: "))) << status;
+    EXPECT_TRUE(absl::StartsWith(status.message(), absl::StrCat(cut, ": a broken TorchScript file: "))) << status;
   }
 }
 

@@ -8,6 +8,7 @@
 #include "model/executor.h"
 #include "pipeline/steps/steps.h"
 #include "quant/fake_quant_model.h"
+#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 namespace {
