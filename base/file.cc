@@ -211,6 +211,31 @@ absl::Status WriteFileAtomic(const std::string& path, const std::vector<absl::st
   return file->Commit();
 }
 
+absl::StatusOr<std::unique_ptr<RecordFile>> RecordFile::Create(const std::string& path) {
+  const int descriptor =
+      Uninterrupted([&] { return open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
+  if (descriptor < 0) return SystemError("write", path, errno);
+  return std::unique_ptr<RecordFile>(new RecordFile(path, descriptor));
+}
+
+RecordFile::~RecordFile() { close(descriptor_); }
+
+absl::Status RecordFile::Append(absl::string_view record) {
+  const int64_t size = size_ + static_cast<int64_t>(record.size());
+  while (!record.empty()) {
+    const ssize_t count = Uninterrupted([&] { return write(descriptor_, record.data(), record.size()); });
+    if (count < 0) {
+      const int error = errno;
+      // Takes back the piece that did fit. Should that fail too, the first error is the one to tell.
+      if (ftruncate(descriptor_, size_) == 0) lseek(descriptor_, size_, SEEK_SET);
+      return SystemError("write", path_, error);
+    }
+    record.remove_prefix(static_cast<size_t>(count));
+  }
+  size_ = size;
+  return absl::OkStatus();
+}
+
 absl::Status RemoveStaleTemporaries(const std::string& folder) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {

@@ -1,8 +1,10 @@
 #ifndef LOWBIT_BASE_FILE_H_
 #define LOWBIT_BASE_FILE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -54,6 +56,28 @@ class AtomicFile {
 // Create, Write, Commit in one call. The pieces are written one after the other.
 absl::Status WriteFileAtomic(const std::string& path, absl::string_view contents);
 absl::Status WriteFileAtomic(const std::string& path, const std::vector<absl::string_view>& pieces);
+
+// A file that grows by records. Each is there for readers, whole, as soon as Append() returns; of one that could not be
+// written nothing stays behind (unless the process dies in the middle).
+class RecordFile {
+ public:
+  // Makes the file; AlreadyExists if there is one of this name. The folder must exist.
+  static absl::StatusOr<std::unique_ptr<RecordFile>> Create(const std::string& path);
+  ~RecordFile();
+  RecordFile(const RecordFile&) = delete;
+  RecordFile& operator=(const RecordFile&) = delete;
+
+  absl::Status Append(absl::string_view record);
+
+  const std::string& path() const { return path_; }
+
+ private:
+  RecordFile(std::string path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+
+  const std::string path_;
+  const int descriptor_;
+  int64_t size_ = 0;  // of all records so far
+};
 
 // Removes what an AtomicFile left in `folder` when its process was killed. Files of living processes stay.
 absl::Status RemoveStaleTemporaries(const std::string& folder);

@@ -331,5 +331,39 @@ TEST_F(FileTest, CreateUniqueDirNeverGivesOneTwice) {
   EXPECT_EQ(std::set<std::string>(paths.begin(), paths.end()).size(), 8u);
 }
 
+// ---- RecordFile ----
+
+TEST_F(FileTest, RecordsAreThereAtOnce) {
+  const auto file = RecordFile::Create(Path("records"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ((*file)->path(), Path("records"));
+  ASSERT_TRUE((*file)->Append("one").ok());
+  EXPECT_EQ(Get("records"), "one");
+  ASSERT_TRUE((*file)->Append("").ok());
+  ASSERT_TRUE((*file)->Append("two").ok());
+  EXPECT_EQ(Get("records"), "onetwo");
+}
+
+TEST_F(FileTest, ARecordFileReplacesNothing) {
+  Put("taken", "old");
+  EXPECT_EQ(RecordFile::Create(Path("taken")).status(),
+            absl::AlreadyExistsError(absl::StrCat("cannot write \"", Path("taken"), "\": File exists")));
+  EXPECT_EQ(Get("taken"), "old");
+  EXPECT_EQ(RecordFile::Create(Path("no/folder")).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FileTest, ARecordThatDoesNotFitIsTakenBack) {
+  const auto file = RecordFile::Create(Path("records"));
+  ASSERT_TRUE(file.ok() && (*file)->Append("first").ok());
+  {
+    FileSizeLimit limit(100);
+    EXPECT_EQ((*file)->Append(std::string(200, 'x')),
+              absl::ResourceExhaustedError(absl::StrCat("cannot write \"", Path("records"), "\": File too large")));
+  }
+  EXPECT_EQ(Get("records"), "first");
+  ASSERT_TRUE((*file)->Append("second").ok());
+  EXPECT_EQ(Get("records"), "firstsecond");
+}
+
 }  // namespace
 }  // namespace lowbit

@@ -1,0 +1,15 @@
+#ifndef LOWBIT_RASTER_PNG_H_
+#define LOWBIT_RASTER_PNG_H_
+
+#include <string>
+
+#include "raster/image.h"
+
+namespace lowbit {
+
+// A PNG file of at least one pixel: 8 bits each of red, green and blue.
+std::string EncodePng(const Image& image);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_RASTER_PNG_H_
