@@ -39,6 +39,7 @@ absl::StatusOr<EvaluationResult> Evaluate(const ForwardFunction& forward, Loader
                                           const EvaluationOptions& options) {
   const int classes = loader.dataset().num_classes();
   ClassificationMetrics metrics(classes, options.k);
+  MostConfidentMistakes mistakes(options.mistakes);
   std::unique_ptr<Progress> progress;
   if (options.show_progress) progress = std::make_unique<Progress>(options.label, loader.image_count());
   EvaluationResult result;
@@ -52,8 +53,9 @@ absl::StatusOr<EvaluationResult> Evaluate(const ForwardFunction& forward, Loader
     result.forward_seconds += SecondsSince(forward_start);
     LOWBIT_RETURN_IF_ERROR(CheckLogits(logits, batch->size(), classes));
     logits = logits.contiguous();
-    LOWBIT_RETURN_IF_ERROR(
-        metrics.Add({logits.data_ptr<float>(), static_cast<size_t>(logits.numel())}, batch->labels, batch->indices));
+    const absl::Span<const float> values(logits.data_ptr<float>(), static_cast<size_t>(logits.numel()));
+    LOWBIT_RETURN_IF_ERROR(metrics.Add(values, batch->labels, batch->indices));
+    mistakes.Add(values, batch->labels, batch->indices);
     if (progress == nullptr) continue;
     progress->Advance(batch->size());
     progress->SetNote(absl::StrFormat("top-1 %.2f %%", 100.0 * static_cast<double>(metrics.confusion().correct()) /
@@ -62,6 +64,7 @@ absl::StatusOr<EvaluationResult> Evaluate(const ForwardFunction& forward, Loader
   result.wall_seconds = SecondsSince(start);
   result.metrics = metrics.Report();
   result.confusion = metrics.confusion();
+  result.mistakes = mistakes.mistakes();
   return result;
 }
 

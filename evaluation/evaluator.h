@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "data/loader.h"
 #include "evaluation/metrics.h"
+#include "evaluation/mistakes.h"
 
 namespace lowbit {
 
@@ -22,11 +24,14 @@ struct EvaluationOptions {
   bool show_progress = true;
   // An image is a top-k hit if its class is among the k highest logits.
   int k = 3;
+  // How many mistakes are kept, the most confident ones.
+  int mistakes = 0;
 };
 
 struct EvaluationResult {
   ClassificationReport metrics;
   ConfusionMatrix confusion = ConfusionMatrix(0);
+  std::vector<Mistake> mistakes;  // as many as were asked for, if there are; the most confident one first
   // Time spent in the forward function only, and from the first call to the end, waiting for data included.
   double forward_seconds = 0.0;
   double wall_seconds = 0.0;

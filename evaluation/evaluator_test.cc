@@ -92,6 +92,29 @@ TEST_F(EvaluatorTest, ForwardGetsNormalisedImagesBatchByBatch) {
   EXPECT_FLOAT_EQ(largest, 9.0f / 255.0f);
 }
 
+TEST_F(EvaluatorTest, KeepsTheMostConfidentMistakes) {
+  // Images 1, 2 and 4 are taken for a wrong class. In logits of 1: 2 and 9 is surer than 9 and 2, which is as sure.
+  const auto result_with = [&](int mistakes, int64_t batch_size) {
+    options_.mistakes = mistakes;
+    return Evaluate([](const at::Tensor& images) -> absl::StatusOr<at::Tensor> { return ReadOff(images)->mul(255); },
+                    *MakeLoader(*dataset_, batch_size), options_);
+  };
+  EXPECT_THAT(result_with(0, 2)->mistakes, ElementsAre());
+  for (const int64_t batch_size : {1, 2, 100}) {
+    const auto result = result_with(2, batch_size);
+    ASSERT_TRUE(result.ok()) << result.status();
+    ASSERT_EQ(result->mistakes.size(), 2u);
+    EXPECT_EQ(result->mistakes[0].index, 1);
+    EXPECT_EQ(result->mistakes[0].label, 1);
+    EXPECT_EQ(result->mistakes[0].prediction, 2);
+    EXPECT_NEAR(result->mistakes[0].confidence, 1 / (1 + std::exp(-7) + std::exp(-8)), 1e-6);
+    EXPECT_EQ(result->mistakes[1].index, 2);
+    EXPECT_EQ(result->mistakes[1].prediction, 1);
+  }
+  EXPECT_EQ(result_with(10, 2)->mistakes.size(), 3u);
+  EXPECT_NEAR(result_with(10, 2)->mistakes[2].confidence, 0.4983, 1e-3);
+}
+
 TEST_F(EvaluatorTest, TakesLogitsThatAreNotContiguous) {
   // The same numbers, column by column in memory.
   const auto transposed = [](const at::Tensor& images) -> absl::StatusOr<at::Tensor> {
