@@ -43,6 +43,25 @@ TableRows AverageTable(const Report& report) {
   return rows;
 }
 
+TableRows ClassRows(const EvaluationRow& row, const std::vector<std::string>& class_names) {
+  TableRows rows = {{"class", "accuracy", "precision", "F1", "images"}};
+  for (size_t i = 0; i < row.result.metrics.per_class.size(); ++i) {
+    const ClassMetrics& metrics = row.result.metrics.per_class[i];
+    rows.push_back({class_names[i], Score(metrics.scores.recall), Score(metrics.scores.precision),
+                    Score(metrics.scores.f1), Grouped(metrics.support)});
+  }
+  return rows;
+}
+
+TableRows MistakeRows(const EvaluationRow& row, const std::vector<std::string>& class_names) {
+  TableRows rows = {{"image", "class", "taken for", "confidence"}};
+  for (const Mistake& mistake : row.result.mistakes) {
+    rows.push_back({absl::StrCat(mistake.index), class_names[static_cast<size_t>(mistake.label)],
+                    class_names[static_cast<size_t>(mistake.prediction)], Score(mistake.confidence)});
+  }
+  return rows;
+}
+
 // Names and messages may hold bytes that are no UTF-8, which JSON cannot.
 std::string Dump(const ordered_json& json, int indent) {
   return json.dump(indent, ' ', /*ensure_ascii=*/false, ordered_json::error_handler_t::replace);
@@ -84,6 +103,14 @@ ordered_json RowJson(const EvaluationRow& row, const std::vector<std::string>& c
     confusion.push_back(std::move(counts));
   }
   json["per_class"] = std::move(classes);
+  ordered_json mistakes = ordered_json::array();
+  for (const Mistake& mistake : result.mistakes) {
+    mistakes.push_back({{"image", mistake.index},
+                        {"class", class_names[static_cast<size_t>(mistake.label)]},
+                        {"taken_for", class_names[static_cast<size_t>(mistake.prediction)]},
+                        {"confidence", mistake.confidence}});
+  }
+  if (!mistakes.empty()) json["mistakes"] = std::move(mistakes);
   json["confusion"] = std::move(confusion);  // [label][prediction]
   return json;
 }
@@ -98,6 +125,14 @@ std::string EvaluationRow::label() const {
 
 std::string ReportTable(const Report& report) { return report.rows.empty() ? "" : AlignedTable(MainTable(report)); }
 
+std::string PerClassTable(const EvaluationRow& row, const std::vector<std::string>& class_names) {
+  return AlignedTable(ClassRows(row, class_names));
+}
+
+std::string MistakesTable(const EvaluationRow& row, const std::vector<std::string>& class_names) {
+  return AlignedTable(MistakeRows(row, class_names));
+}
+
 std::string ReportMarkdown(const Report& report) {
   std::string text = absl::StrCat("# ", report.config, "\n");
   if (report.status != "done") absl::StrAppend(&text, "\n", report.status, "\n");
@@ -106,7 +141,18 @@ std::string ReportMarkdown(const Report& report) {
         &text, "\n", MarkdownTable(MainTable(report)),
         "\nPrecision, recall and F1 are averages over the classes. Images per second are those of the forward "
         "pass. Weight bytes are those of convolutions and linear layers, as stored.\n",
-        "\n## Averages\n\n", MarkdownTable(AverageTable(report)), "\n## Confusion\n");
+        "\n## Averages\n\n", MarkdownTable(AverageTable(report)),
+        "\n## Classes\n\nThe accuracy of a class is its recall.\n");
+    for (const EvaluationRow& row : report.rows) {
+      absl::StrAppend(&text, "\n", report.column, ": ", row.label(), "\n\n",
+                      MarkdownTable(ClassRows(row, report.class_names)));
+    }
+    for (const EvaluationRow& row : report.rows) {
+      if (row.result.mistakes.empty()) continue;
+      absl::StrAppend(&text, "\n## Most confident mistakes, ", report.column, ": ", row.label(), "\n\n",
+                      MarkdownTable(MistakeRows(row, report.class_names)));
+    }
+    absl::StrAppend(&text, "\n## Confusion\n");
     for (const EvaluationRow& row : report.rows) {
       absl::StrAppend(&text, "\n", report.column, ": ", row.label(), "\n\n```\n",
                       ConfusionTable(row.result.confusion, report.class_names), "```\n");

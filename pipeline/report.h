@@ -41,7 +41,13 @@ struct Report {
 // Empty if nothing was evaluated.
 std::string ReportTable(const Report& report);
 
-// The table, and all averages, the confusion matrices and what the steps said, in Markdown.
+// How well the classes of a row are told apart. A class's recall is its accuracy.
+std::string PerClassTable(const EvaluationRow& row, const std::vector<std::string>& class_names);
+
+// The row's most confident mistakes, as many as were kept.
+std::string MistakesTable(const EvaluationRow& row, const std::vector<std::string>& class_names);
+
+// The table, and all averages, the classes, the confusion matrices and what the steps said, in Markdown.
 std::string ReportMarkdown(const Report& report);
 
 // Everything.

@@ -17,6 +17,7 @@ EvaluationRow Row(const std::string& variant, const std::string& name, bool quan
   row.weight_bytes = 1234567;
   row.result.metrics = metrics.Report();
   row.result.confusion = metrics.confusion();
+  if (!quantized) row.result.mistakes = {{1234, 0, 1, 0.99876}};
   row.result.forward_seconds = 0.01;
   row.result.wall_seconds = 0.02;
   return row;
@@ -51,12 +52,30 @@ TEST(Report, Table) {
   EXPECT_EQ(ReportTable(Report()), "");
 }
 
+TEST(Report, PerClassTable) {
+  EXPECT_EQ(PerClassTable(Row("", "", false), {"cat", "dog"}),
+            "class  accuracy  precision      F1  images\n"
+            "-----  --------  ---------  ------  ------\n"
+            "cat      0.5000     1.0000  0.6667       2\n"
+            "dog      1.0000     0.6667  0.8000       2\n");
+}
+
+TEST(Report, MistakesTable) {
+  EXPECT_EQ(MistakesTable(Row("", "", false), {"cat", "dog"}),
+            "image  class  taken for  confidence\n"
+            "-----  -----  ---------  ----------\n"
+            "1234   cat    dog            0.9988\n");
+}
+
 TEST(Report, Markdown) {
   const std::string text = ReportMarkdown(Example());
   EXPECT_THAT(text, testing::StartsWith("# example\n\n| bits  | accuracy |"));
   EXPECT_THAT(text, testing::HasSubstr("| 4     | micro    |    0.7500 | 0.7500 | 0.7500 |\n"));
   EXPECT_THAT(text, testing::HasSubstr("| model_bits=4.safetensors |           10 |      2,000 |\n"));
-  EXPECT_THAT(text, testing::HasSubstr("cat"));
+  EXPECT_THAT(text, testing::HasSubstr("\nbits: float\n\n| class | accuracy | precision |     F1 | images |\n"));
+  EXPECT_THAT(text, testing::HasSubstr("| cat   |   0.5000 |    1.0000 | 0.6667 |      2 |\n"));
+  EXPECT_THAT(text, testing::HasSubstr("\n## Most confident mistakes, bits: float\n\n| image | class | taken for |"));
+  EXPECT_THAT(text, testing::Not(testing::HasSubstr("mistakes, bits: 4")));
 }
 
 TEST(Report, JsonHoldsEverything) {
@@ -67,6 +86,9 @@ TEST(Report, JsonHoldsEverything) {
   EXPECT_EQ(row["top1"], 0.75);
   EXPECT_EQ(row["weighted"]["recall"], 0.75);
   EXPECT_EQ(row["per_class"][1]["class"], "dog");
+  EXPECT_EQ(json["evaluations"][0]["mistakes"][0]["image"], 1234);
+  EXPECT_EQ(json["evaluations"][0]["mistakes"][0]["taken_for"], "dog");
+  EXPECT_FALSE(row.contains("mistakes"));
   EXPECT_EQ(row["per_class"][1]["support"], 2);
   EXPECT_EQ(row["confusion"], nlohmann::json::parse("[[1, 1], [0, 2]]"));
   EXPECT_EQ(json["models"][0]["file_bytes"], 2000);

@@ -17,6 +17,7 @@
 #include "pipeline/effective_config.h"
 #include "pipeline/paths.h"
 #include "pipeline/sweep.h"
+#include "tensorboard/event_writer.h"
 
 namespace lowbit {
 namespace {
@@ -41,7 +42,12 @@ class Runner {
     for (const PlannedVariant& variant : plan_.variants) {
       for (const auto& [layer, request] : variant.requests) requests[layer].Merge(request);
     }
-    RunContext context{first.seed, plan_.data.get(), requests, folder_, "", !plan_.resume_folder.empty(), &report_};
+    const std::string events_folder = JoinPath(folder_, "tensorboard");
+    EventWriter shared_events(events_folder);
+    RunContext context{first.seed, plan_.data.get(),
+                       requests,   folder_,
+                       "",         !plan_.resume_folder.empty(),
+                       &report_,   plan_.config.tensorboard() ? &shared_events : nullptr};
     LOWBIT_RETURN_IF_ERROR(RunSteps(first, 0, plan_.shared_steps, context, shared));
     for (const PlannedVariant& variant : plan_.variants) {
       RunState state = plan_.shared_steps > 0 ? shared : Start(variant);
@@ -49,6 +55,9 @@ class Runner {
       context.requests = variant.requests;
       context.variant = variant.value;
       if (!variant.value.empty()) context.folder = JoinPath(folder_, FileName(variant.value));
+      // TensorBoard takes each folder for a run of its own.
+      EventWriter own_events(JoinPath(events_folder, variant.value.empty() ? "" : FileName(variant.value)));
+      if (context.events != nullptr && !variant.value.empty()) context.events = &own_events;
       LOWBIT_RETURN_IF_ERROR(
           RunSteps(variant, plan_.shared_steps, static_cast<int>(variant.steps.size()), context, state));
     }
@@ -57,7 +66,7 @@ class Runner {
 
  private:
   static RunState Start(const PlannedVariant& variant) {
-    return {variant.start.model, nullptr, variant.start.quantized, variant.start.torch_int8};
+    return {variant.start.model, nullptr, nullptr, variant.start.quantized, variant.start.torch_int8};
   }
 
   std::string FileName(const std::string& variant) const {

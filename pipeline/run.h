@@ -20,9 +20,10 @@ struct RunResult {
 //   report.json, report.md                 see report.h
 //   model.safetensors                      the packed model, if the run quantized one; in a sweep one for each value,
 //                                          model_<column>=<value>.safetensors
-// and what a train step writes. Every file appears whole or not at all, a packed model as soon as it was made. Errors
-// of a step are located; Cancelled when interrupted. On an error too `result` and the reports hold what was done until
-// then.
+//   tensorboard/                           events; those of a sweep's value in a folder of its own, <column>=<value>/
+// and what a train step, a save step and an evaluate step write. Every file appears whole or not at all, a packed model
+// as soon as it was made. Errors of a step are located; Cancelled when interrupted. On an error too `result` and the
+// reports hold what was done until then.
 absl::Status ExecuteRun(const RunPlan& plan, RunResult* result);
 
 }  // namespace lowbit

@@ -14,6 +14,7 @@
 #include "pipeline/report.h"
 #include "quant/quantized_model.h"
 #include "quant/statistics.h"
+#include "tensorboard/event_writer.h"
 
 namespace lowbit {
 
@@ -57,6 +58,8 @@ struct PlanState {
 struct RunState {
   Model model;  // float
   std::shared_ptr<const NetworkStatistics> statistics;
+  // Histograms of the same tensors over a few of the images, for people to look at. Null: not wanted, or not made.
+  std::shared_ptr<const NetworkStatistics> sample;
   std::shared_ptr<const QuantizedModel> quantized;  // null: `model` is what is evaluated
   std::shared_ptr<const TorchInt8Model> torch_int8;
 };
@@ -70,6 +73,7 @@ struct RunContext {
   std::string variant;     // the sweep's value; empty in what is done once for all
   bool resume;
   Report* report;
+  EventWriter* events;  // for TensorBoard; null: the config wants none
 };
 
 // One thing that a run does. Made from its config, immutable; everything it works on is in the states.

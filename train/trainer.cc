@@ -191,7 +191,7 @@ absl::Status Trainer::Epoch() {
                       record.epoch, config_.epochs(), record.train_loss, 100 * record.train_top1,
                       100 * record.validation_top1, 100 * record.validation_top3, 100 * record.precision,
                       100 * record.recall, 100 * record.f1, FormatDuration(record.seconds), to_go));
-  return absl::OkStatus();
+  return request_.on_epoch == nullptr ? absl::OkStatus() : request_.on_epoch(record, result_parameters());
 }
 
 absl::Status Trainer::Learn(int epoch, EpochRecord& record) {
@@ -297,7 +297,8 @@ absl::Status CheckTrainConfig(const TrainConfig& config, const Dataset& dataset)
                                    dataset.size(), " training images, got ", config.validation_images()));
   }
   if (config.bfloat16() && !HasBFloat16()) {
-    return FieldError("bfloat16", "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to train in 32 bits");
+    return FieldError("bfloat16",
+                      "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to train in 32 bits");
   }
   LOWBIT_RETURN_IF_ERROR(CheckOptimizer(config));
   LOWBIT_RETURN_IF_ERROR(CheckSchedule(config));

@@ -2,6 +2,7 @@
 #define LOWBIT_TRAIN_TRAINER_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,9 @@ struct TrainRequest {
   // history.tsv.
   std::string directory;
   bool resume = false;  // go on from the directory's checkpoint instead of `initial`
+  // Called after each epoch's checkpoint was written, with the parameters that were validated (the averaged ones where
+  // EMA is on; only to be read). An error ends the training.
+  std::function<absl::Status(const EpochRecord& record, const ParameterMap& parameters)> on_epoch;
 };
 
 struct TrainResult {

@@ -92,6 +92,38 @@ TEST_F(TrainerTest, LearnsWhatCanBeLearned) {
   ExpectSame(*saved, result->parameters);
 }
 
+TEST_F(TrainerTest, EachEpochIsToldAfterItsCheckpoint) {
+  TrainRequest request = Request(2);
+  request.config.set_ema_decay(0.5);
+  std::vector<int> epochs;
+  ParameterMap last;
+  request.on_epoch = [&](const EpochRecord& record, const ParameterMap& parameters) {
+    const absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(directory_ + "/checkpoint.safetensors");
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ(checkpoint->history.size(), static_cast<size_t>(record.epoch));
+    EXPECT_EQ(checkpoint->history.back().f1, record.f1);
+    ExpectSame(checkpoint->average, parameters);  // what was validated
+    epochs.push_back(record.epoch);
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(Train(request).ok());
+  EXPECT_THAT(epochs, ::testing::ElementsAre(1, 2));
+  // Gone on with, only the new epochs are told.
+  epochs.clear();
+  request.resume = true;
+  ASSERT_TRUE(Train(request).ok());
+  EXPECT_THAT(epochs, ::testing::IsEmpty());
+}
+
+TEST_F(TrainerTest, AnErrorOfWhoeverIsToldEndsTheTraining) {
+  TrainRequest request = Request(3);
+  request.on_epoch = [](const EpochRecord& record, const ParameterMap&) {
+    return record.epoch == 2 ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
+  };
+  EXPECT_EQ(Train(request).status(), absl::ResourceExhaustedError("disk full"));
+  EXPECT_EQ(LoadCheckpoint(directory_ + "/checkpoint.safetensors")->history.size(), 2u);
+}
+
 TEST_F(TrainerTest, ResumedAfterAnInterruptEndsWithTheSameWeights) {
   for (const bool adam_with_average : {false, true}) {
     TrainRequest request = Request(3);

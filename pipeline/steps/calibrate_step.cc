@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,18 +15,32 @@ namespace {
 
 constexpr uint64_t kPurpose = 0x63616c69;  // "cali"
 
+// Counting numbers into bins takes longer than all other statistics, so the pictures for TensorBoard come from few
+// images.
+constexpr int64_t kSampleImages = 32;
+
 // Shows the tensors that somebody asked about to their statistics.
 class Observer : public LayerHook {
  public:
-  Observer(const Graph& graph, const StatsRequests& requests) : graph_(graph) {
-    for (const auto& [layer, request] : requests) statistics_.emplace(layer, TensorStatistics(request));
+  // With `sample`: makes histograms of the first images too.
+  Observer(const Graph& graph, const StatsRequests& requests, bool sample) : graph_(graph) {
+    StatsRequest histogram;
+    histogram.histogram = true;
+    for (const auto& [layer, request] : requests) {
+      statistics_.emplace(layer, TensorStatistics(request));
+      if (sample) sample_.emplace(layer, TensorStatistics(histogram));
+    }
   }
 
   at::Tensor OnOutput(int layer, at::Tensor y) override {
     const std::string& name = graph_.layer(layer).name;
     const auto statistics = statistics_.find(name);
     if (statistics != statistics_.end() && error_.ok()) {
-      const absl::Status status = statistics->second.Observe(y);
+      absl::Status status = statistics->second.Observe(y);
+      const auto sample = sample_.find(name);
+      if (status.ok() && sample != sample_.end() && sample->second.images() < kSampleImages) {
+        status = sample->second.Observe(y.narrow(0, 0, std::min(y.size(0), kSampleImages - sample->second.images())));
+      }
       if (!status.ok()) error_ = absl::Status(status.code(), absl::StrCat("output of ", name, ": ", status.message()));
     }
     return y;
@@ -33,10 +48,12 @@ class Observer : public LayerHook {
 
   const absl::Status& error() const { return error_; }
   NetworkStatistics TakeStatistics() { return std::move(statistics_); }
+  NetworkStatistics TakeSample() { return std::move(sample_); }
 
  private:
   const Graph& graph_;
   NetworkStatistics statistics_;
+  NetworkStatistics sample_;
   absl::Status error_;
 };
 
@@ -67,7 +84,7 @@ class CalibrateStepImpl : public Step {
     options.batch_size = config_.batch_size();
     options.normalization = context.data->normalization();
     LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
-    Observer observer(state.model.graph, context.requests);
+    Observer observer(state.model.graph, context.requests, /*sample=*/context.events != nullptr);
     Progress progress("calibrate", loader->image_count());
     while (true) {
       LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
@@ -82,6 +99,7 @@ class CalibrateStepImpl : public Step {
     record["images"] = config_.num_images();
     record["tensors"] = context.requests.size();
     state.statistics = std::make_shared<NetworkStatistics>(observer.TakeStatistics());
+    state.sample = std::make_shared<NetworkStatistics>(observer.TakeSample());
     return absl::OkStatus();
   }
 

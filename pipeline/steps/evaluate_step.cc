@@ -1,17 +1,28 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/field_error.h"
+#include "base/file.h"
+#include "base/progress.h"
 #include "base/status_macros.h"
+#include "evaluation/confusion_picture.h"
 #include "evaluation/evaluator.h"
 #include "model/executor.h"
+#include "pipeline/paths.h"
 #include "pipeline/steps/steps.h"
 #include "quant/fake_quant_model.h"
+#include "raster/contact_sheet.h"
+#include "raster/png.h"
 #include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 namespace {
+
+// They are one picture, which somebody looks at.
+constexpr int kMostMistakes = 1000;
 
 // The network as it stands: float, or with what the quantizers chose; or as LibTorch's 8-bit model.
 absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluationEngine engine) {
@@ -30,6 +41,42 @@ absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluationEng
   return ForwardFunction([run = std::make_shared<Executor>(std::move(executor)), hook](const at::Tensor& x) {
     return run->Forward(x, hook.get());
   });
+}
+
+// "mistakes.png"; if an earlier step wrote that, "mistakes_<label>.png" and so on.
+std::string MistakesFile(const RunContext& context, const std::string& label) {
+  std::string safe = label;
+  for (char& c : safe) {
+    if (!absl::ascii_isalnum(c) && c != '.' && c != '-' && c != '+' && c != '=') c = '_';
+  }
+  for (int number = 1;; ++number) {
+    const std::string file = number == 1   ? "mistakes.png"
+                             : number == 2 ? absl::StrCat("mistakes_", safe, ".png")
+                                           : absl::StrCat("mistakes_", safe, "-", number - 1, ".png");
+    const auto& steps = context.report->steps;
+    if (std::none_of(steps.begin(), steps.end(), [&](const nlohmann::ordered_json& step) {
+          return step["variant"] == context.variant && step.value("mistakes", "") == file;
+        })) {
+      return file;
+    }
+  }
+}
+
+absl::StatusOr<Image> DrawMistakes(const std::string& label, const std::vector<Mistake>& mistakes,
+                                   const Dataset& images) {
+  const ImageShape shape = images.image_shape();
+  const std::vector<std::string>& names = images.class_names();
+  std::vector<Tile> tiles;
+  for (const Mistake& mistake : mistakes) {
+    std::vector<uint8_t> pixels(static_cast<size_t>(shape.size()));
+    int32_t unused_label;
+    LOWBIT_RETURN_IF_ERROR(images.Get(mistake.index, pixels.data(), &unused_label));
+    tiles.push_back({FromPlanes(pixels.data(), shape.channels, shape.height, shape.width),
+                     {names[static_cast<size_t>(mistake.label)],
+                      absl::StrCat("said ", names[static_cast<size_t>(mistake.prediction)]),
+                      absl::StrFormat("%.1f %%, #%d", 100 * mistake.confidence, mistake.index)}});
+  }
+  return ContactSheet(absl::StrCat(label, ": most confident mistakes"), tiles);
 }
 
 class EvaluateStepImpl : public Step {
@@ -73,16 +120,71 @@ class EvaluateStepImpl : public Step {
     }
     EvaluationOptions options;
     options.label = absl::StrCat("evaluate ", row.label());
+    options.mistakes = config_.mistakes();
     LOWBIT_ASSIGN_OR_RETURN(row.result, Evaluate(forward, *loader, options));
     auto& record = context.report->steps.back();
     record["images"] = row.result.metrics.images;
     record["top1"] = row.result.metrics.top1;
     context.report->class_names = test->class_names();
+    if (config_.per_class()) {
+      Say(absl::StrCat("evaluate ", row.label(), ", class by class:"), PerClassTable(row, test->class_names()));
+    }
+    if (context.events != nullptr) LOWBIT_RETURN_IF_ERROR(WriteEvents(context, row));
+    if (config_.mistakes() > 0) LOWBIT_RETURN_IF_ERROR(ShowMistakes(context, row, *test));
     context.report->rows.push_back(std::move(row));
     return absl::OkStatus();
   }
 
  private:
+  // A heading, and a table that ends with a newline.
+  static void Say(absl::string_view heading, absl::string_view table) { LogLine(absl::StrCat(heading, "\n\n", table)); }
+
+  // Evaluations of one run (of one value, in a sweep) are the steps of a chart.
+  static int64_t EventStep(const RunContext& context) {
+    const auto& rows = context.report->rows;
+    return std::count_if(rows.begin(), rows.end(),
+                         [&](const EvaluationRow& row) { return row.variant == context.variant; });
+  }
+
+  static absl::Status WriteEvents(const RunContext& context, const EvaluationRow& row) {
+    const ClassificationReport& metrics = row.result.metrics;
+    const int64_t step = EventStep(context);
+    const std::pair<std::string, double> scalars[] = {
+        {"evaluate/accuracy", metrics.top1},
+        {absl::StrCat("evaluate/top-", metrics.k), metrics.topk},
+        {"evaluate/precision", metrics.macro.precision},
+        {"evaluate/recall", metrics.macro.recall},
+        {"evaluate/F1", metrics.macro.f1},
+    };
+    for (const auto& [tag, value] : scalars) LOWBIT_RETURN_IF_ERROR(context.events->AddScalar(tag, step, value));
+    const std::string label =
+        row.variant.empty() ? row.label() : absl::StrCat(context.report->column, " ", row.label());
+    const Image confusion = ConfusionPicture(absl::StrFormat("%s: %.2f %% right", label, 100 * metrics.top1),
+                                             row.result.confusion, context.report->class_names);
+    return context.events->AddImage("evaluate/confusion", step, EncodePng(confusion), confusion.width(),
+                                    confusion.height());
+  }
+
+  static absl::Status ShowMistakes(const RunContext& context, const EvaluationRow& row, const Dataset& images) {
+    if (row.result.mistakes.empty()) {
+      LogLine(absl::StrCat("evaluate ", row.label(), ": no mistakes"));
+      return absl::OkStatus();
+    }
+    const std::string label =
+        row.variant.empty() ? row.label() : absl::StrCat(context.report->column, " ", row.label());
+    LOWBIT_ASSIGN_OR_RETURN(const Image sheet, DrawMistakes(label, row.result.mistakes, images));
+    const std::string file = MistakesFile(context, row.label());
+    const std::string path = JoinPath(context.folder, file);
+    const std::string png = EncodePng(sheet);
+    LOWBIT_RETURN_IF_ERROR(MakeDirs(context.folder));
+    LOWBIT_RETURN_IF_ERROR(WriteFileAtomic(path, png));
+    context.report->steps.back()["mistakes"] = file;
+    Say(absl::StrCat("evaluate ", row.label(), ", most confident mistakes (", path, "):"),
+        MistakesTable(row, images.class_names()));
+    if (context.events == nullptr) return absl::OkStatus();
+    return context.events->AddImage("evaluate/mistakes", EventStep(context), png, sheet.width(), sheet.height());
+  }
+
   const EvaluateStep config_;
 };
 
@@ -94,6 +196,9 @@ absl::StatusOr<std::unique_ptr<Step>> MakeEvaluateStep(const EvaluateStep& confi
   }
   if (config.batch_size() < 1) {
     return FieldError("batch_size", absl::StrCat("must be at least 1, got ", config.batch_size()));
+  }
+  if (config.mistakes() < 0 || config.mistakes() > kMostMistakes) {
+    return FieldError("mistakes", absl::StrCat("must be in [0, ", kMostMistakes, "], got ", config.mistakes()));
   }
   return std::make_unique<EvaluateStepImpl>(config);
 }

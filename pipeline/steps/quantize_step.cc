@@ -7,10 +7,13 @@
 #include "base/status_macros.h"
 #include "pipeline/quantize_rules.h"
 #include "pipeline/steps/steps.h"
+#include "pipeline/tensor_histogram.h"
 #include "quant/fake_quant_model.h"
 
 namespace lowbit {
 namespace {
+
+constexpr char kDescription[] = "Step 0: in float. Step 1: quantized.";
 
 class QuantizeStepImpl : public Step {
  public:
@@ -57,6 +60,9 @@ class QuantizeStepImpl : public Step {
                         {"activations", plan.activations.at(producer).ToString()},
                         {"activations_from", graph.layer(producer).name}});
     }
+    if (context.events != nullptr) {
+      LOWBIT_RETURN_IF_ERROR(WriteHistograms(state.model, state.sample.get(), quantized, context.events));
+    }
     state.quantized = std::make_shared<QuantizedModel>(std::move(quantized));
     return absl::OkStatus();
   }
@@ -88,6 +94,28 @@ class QuantizeStepImpl : public Step {
       LOWBIT_CHECK(statistics != nullptr && statistics->count(producer.name) == 1, "no statistics of ", producer.name);
       LOWBIT_ASSIGN_OR_RETURN(quantized->activations[producer.name],
                               choice.quantizer->FitActivation({producer, statistics->at(producer.name), choice.bits}));
+    }
+    return absl::OkStatus();
+  }
+
+  // Before and after as two steps of one chart, which TensorBoard draws behind each other.
+  static absl::Status WriteHistograms(const Model& model, const NetworkStatistics* sample,
+                                      const QuantizedModel& quantized, EventWriter* events) {
+    const auto write = [&](absl::string_view what, const std::string& layer, const HistogramSummary& before,
+                           const HistogramSummary& after) {
+      const std::string tag = absl::StrCat(what, "/", layer);
+      LOWBIT_RETURN_IF_ERROR(events->AddHistogram(tag, 0, before, kDescription));
+      return events->AddHistogram(tag, 1, after, kDescription);
+    };
+    LOWBIT_ASSIGN_OR_RETURN(const ParameterMap parameters, FakeQuantParameters(quantized));
+    for (const auto& [layer, weight] : quantized.weights) {
+      const std::string name = ParameterName(layer, "weight");
+      LOWBIT_RETURN_IF_ERROR(
+          write("weights", layer, SummarizeTensor(model.parameters.at(name)), SummarizeTensor(parameters.at(name))));
+    }
+    for (const auto& [layer, params] : quantized.activations) {
+      const Histogram& bins = sample->at(layer).histogram();
+      LOWBIT_RETURN_IF_ERROR(write("activations", layer, SummarizeBins(bins), SummarizeQuantizedBins(bins, params)));
     }
     return absl::OkStatus();
   }

@@ -11,7 +11,6 @@
 #include "pipeline/steps/steps.h"
 #include "torch_int8/histogram_observer.h"
 #include "torch_int8/torch_int8_model.h"
-#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 namespace {
