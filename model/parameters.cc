@@ -47,10 +47,12 @@ at::Tensor InitWeight(const Op& op, const Shape& shape, uint64_t seed, absl::str
   return weight;
 }
 
-// One line for each parameter is what a user needs to find the wrong file or the wrong architecture; a hundred are not.
-absl::Status CheckNames(const std::map<std::string, Shape>& wanted, const ParameterMap& parameters) {
+// Some names of each side are what a user needs to find the wrong file, the wrong architecture or the rule that would
+// turn the one into the other; a hundred are not. `got`: a map by name.
+template <typename Map>
+absl::Status CheckNames(const std::map<std::string, Shape>& wanted, const Map& got) {
   const auto list = [](const std::vector<std::string>& names) {
-    constexpr size_t kShown = 3;
+    constexpr size_t kShown = 10;
     std::string text;
     for (size_t i = 0; i < std::min(kShown, names.size()); ++i) absl::StrAppend(&text, i == 0 ? "" : ", ", names[i]);
     if (names.size() > kShown) absl::StrAppend(&text, " and ", names.size() - kShown, " more");
@@ -58,9 +60,9 @@ absl::Status CheckNames(const std::map<std::string, Shape>& wanted, const Parame
   };
   std::vector<std::string> missing, unexpected;
   for (const auto& entry : wanted) {
-    if (parameters.count(entry.first) == 0) missing.push_back(entry.first);
+    if (got.count(entry.first) == 0) missing.push_back(entry.first);
   }
-  for (const auto& entry : parameters) {
+  for (const auto& entry : got) {
     if (wanted.count(entry.first) == 0) unexpected.push_back(entry.first);
   }
   if (missing.empty() && unexpected.empty()) return absl::OkStatus();
@@ -114,15 +116,39 @@ absl::StatusOr<at::ScalarType> FloatType(DType dtype, const std::string& name) {
   }
 }
 
-absl::StatusOr<ParameterMap> ToParameters(SafetensorsFile file) {
+using TensorBlobs = std::map<std::string, TensorBlob>;
+
+bool IsBatchCount(const std::string& name) { return absl::EndsWith(name, ".num_batches_tracked"); }
+
+absl::StatusOr<ParameterMap> ToParameters(TensorBlobs tensors) {
   ParameterMap parameters;
-  for (auto& [name, blob] : file.tensors) {
-    if (absl::EndsWith(name, ".num_batches_tracked")) continue;
+  for (auto& [name, blob] : tensors) {
+    if (IsBatchCount(name)) continue;
     LOWBIT_ASSIGN_OR_RETURN(const at::ScalarType type, FloatType(blob.dtype, name));
     at::Tensor raw = at::from_blob(blob.bytes.data(), blob.shape, at::TensorOptions(type));
     parameters[name] = raw.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   }
   return parameters;
+}
+
+absl::StatusOr<SafetensorsFile> ReadTensors(const std::string& path) {
+  LOWBIT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  if (!IsTorchCheckpoint(bytes)) return ParseSafetensors(bytes, path);
+  SafetensorsFile file;
+  LOWBIT_ASSIGN_OR_RETURN(file.tensors, ParseTorchCheckpoint(bytes, path));
+  return file;
+}
+
+// Without what PyTorch counts, under its old name or its new one: a rule for all of a layer's tensors meets it, too.
+absl::StatusOr<TensorBlobs> Rename(const NameMapping& mapping, TensorBlobs tensors) {
+  std::vector<std::string> names;
+  for (const auto& entry : tensors) names.push_back(entry.first);
+  LOWBIT_ASSIGN_OR_RETURN(const auto new_name, mapping.Apply(names));
+  TensorBlobs renamed;
+  for (const auto& [from, to] : new_name) {
+    if (!IsBatchCount(from) && !IsBatchCount(to)) renamed.emplace(to, std::move(tensors.at(from)));
+  }
+  return renamed;
 }
 
 absl::Status InFile(const std::string& path, const absl::Status& status) {
@@ -168,25 +194,24 @@ ParameterMap InitParameters(const Graph& graph, uint64_t seed) {
 }
 
 absl::StatusOr<ParameterFile> ReadParameterFile(const std::string& path) {
-  LOWBIT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  SafetensorsFile file;
-  if (IsTorchCheckpoint(bytes)) {
-    LOWBIT_ASSIGN_OR_RETURN(file.tensors, ParseTorchCheckpoint(bytes, path));
-  } else {
-    LOWBIT_ASSIGN_OR_RETURN(file, ParseSafetensors(bytes, path));
-  }
+  LOWBIT_ASSIGN_OR_RETURN(SafetensorsFile file, ReadTensors(path));
   ParameterFile result;
   result.metadata = std::move(file.metadata);
-  absl::StatusOr<ParameterMap> parameters = CatchTorch([&] { return ToParameters(std::move(file)); });
+  absl::StatusOr<ParameterMap> parameters = CatchTorch([&] { return ToParameters(std::move(file.tensors)); });
   if (!parameters.ok()) return InFile(path, parameters.status());
   result.parameters = *std::move(parameters);
   return result;
 }
 
-absl::StatusOr<ParameterMap> LoadParameters(const std::string& path, const Graph& graph) {
-  LOWBIT_ASSIGN_OR_RETURN(ParameterFile file, ReadParameterFile(path));
-  if (absl::Status status = CheckParameters(graph, file.parameters); !status.ok()) return InFile(path, status);
-  return std::move(file.parameters);
+absl::StatusOr<ParameterMap> LoadParameters(const std::string& path, const Graph& graph, const NameMapping& mapping) {
+  LOWBIT_ASSIGN_OR_RETURN(SafetensorsFile file, ReadTensors(path));
+  LOWBIT_ASSIGN_OR_RETURN(TensorBlobs tensors, Rename(mapping, std::move(file.tensors)));
+  // Before the types: an integer that the network does not have is no parameter of a wrong type.
+  if (absl::Status status = CheckNames(AllShapes(graph), tensors); !status.ok()) return InFile(path, status);
+  absl::StatusOr<ParameterMap> parameters = CatchTorch([&] { return ToParameters(std::move(tensors)); });
+  if (!parameters.ok()) return InFile(path, parameters.status());
+  if (absl::Status status = CheckParameters(graph, *parameters); !status.ok()) return InFile(path, status);
+  return parameters;
 }
 
 absl::Status SaveParameters(const std::string& path, const ParameterMap& parameters,

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "model/graph.h"
+#include "model/name_mapping.h"
 
 namespace lowbit {
 
@@ -51,8 +52,9 @@ absl::StatusOr<ParameterFile> ReadParameterFile(const std::string& path);
 
 // Reads a safetensors file or a PyTorch checkpoint. Accepts f32, f16, bf16 and f64, all converted to f32;
 // "num_batches_tracked" entries, which PyTorch writes, are passed over. Everything else that CheckParameters refuses is
-// refused, naming the file.
-absl::StatusOr<ParameterMap> LoadParameters(const std::string& path, const Graph& graph);
+// refused, naming the file. Names are compared after `mapping`, whose errors come as they are.
+absl::StatusOr<ParameterMap> LoadParameters(const std::string& path, const Graph& graph,
+                                            const NameMapping& mapping = {});
 
 // Writes all of it as f32, atomically, sorted by name: the same parameters give the same bytes. A name that ends in .pt
 // or .pth becomes a PyTorch checkpoint, which holds no metadata (InvalidArgument); any other one a safetensors file.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "artifact/safetensors.h"
+#include "base/field_error.h"
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -87,11 +88,15 @@ TEST(CheckParametersTest, NamesWhatIsMissingOrTooMuch) {
   EXPECT_EQ(Check([](ParameterMap& p) { p.erase("fc.bias"), p["fc.offset"] = at::ones({4}); }),
             "missing parameters: fc.bias; parameters that the network does not have: fc.offset");
   EXPECT_EQ(Check([](ParameterMap& p) { p.clear(); }),
-            "missing parameters: bn.bias, bn.running_mean, bn.running_var and 5 more");
-  EXPECT_EQ(Check([](ParameterMap& p) {
-              for (const char* name : {"a", "b", "c"}) p[name] = at::ones({1});
-            }),
-            "parameters that the network does not have: a, b, c");
+            "missing parameters: bn.bias, bn.running_mean, bn.running_var, bn.weight, conv.bias, conv.weight, fc.bias, "
+            "fc.weight");
+  EXPECT_EQ(
+      Check([](ParameterMap& p) {
+        p.erase("bn.bias");
+        for (char name = 'k'; name <= 'w'; ++name) p[std::string(1, name)] = at::ones({1});
+      }),
+      "missing parameters: bn.bias; parameters that the network does not have: k, l, m, n, o, p, q, r, s, t and 3 "
+      "more");
 }
 
 TEST(CheckParametersTest, NamesWrongShapesAndTypes) {
@@ -287,6 +292,57 @@ TEST(LoadParametersTest, NamesTheFile) {
   EXPECT_EQ(LoadParameters("/no/such/file.safetensors", Small()).status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(Message(LoadParameters("/no/such/file.safetensors", Small()).status()),
               HasSubstr("/no/such/file.safetensors"));
+}
+
+TEST(LoadParametersTest, ComparesNamesAfterTheMapping) {
+  const auto mapping = NameMapping::Create({{"net\\.(.*)", "\\1"}, {"head\\.(.*)", "fc.\\1"}, {"step", ""}});
+  ASSERT_TRUE(mapping.ok()) << mapping.status();
+  const ParameterMap wanted = InitParameters(Small(), 2);
+  for (const char* file : {"mapped.safetensors", "mapped.pt"}) {
+    ParameterMap theirs = {{"step", at::ones({1})}};
+    for (const auto& [name, value] : wanted) {
+      theirs[name[0] == 'f' ? "net.head" + name.substr(2) : "net." + name] = value;
+    }
+    ASSERT_TRUE(SaveParameters(Path(file), theirs).ok());
+    const auto loaded = LoadParameters(Path(file), Small(), *mapping);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    ExpectEqual(wanted, *loaded);
+
+    theirs.erase("net.head.bias");
+    theirs["net.neck.bias"] = at::ones({4});
+    ASSERT_TRUE(SaveParameters(Path(file), theirs).ok());
+    EXPECT_EQ(Message(LoadParameters(Path(file), Small(), *mapping).status()),
+              Path(file) + ": missing parameters: fc.bias; parameters that the network does not have: neck.bias");
+
+    theirs.erase("step");
+    ASSERT_TRUE(SaveParameters(Path(file), theirs).ok());
+    const absl::Status unmatched = LoadParameters(Path(file), Small(), *mapping).status();
+    EXPECT_EQ(ErrorField(unmatched), "[2].from");
+    EXPECT_EQ(Message(unmatched),
+              "\"step\" matches none of the names of tensors; they are \"bn.bias\", "
+              "\"bn.running_mean\", \"bn.running_var\" and 5 more");
+  }
+}
+
+// An optimizer's step count in a checkpoint may be left out; it needs not be a parameter first. What PyTorch counts is
+// renamed along with its layer.
+TEST(LoadParametersTest, TypesOfWhatIsLeftOutDoNotMatter) {
+  const auto change = [](SafetensorsFile& file) {
+    file.tensors["step"] = {DType::kI64, {}, std::string(8, '\x01')};
+    for (const char* name : {"weight", "bias", "running_mean", "running_var"}) {
+      file.tensors[std::string("norm.") + name] = file.tensors.at(std::string("bn.") + name);
+      file.tensors.erase(std::string("bn.") + name);
+    }
+    file.tensors["norm.num_batches_tracked"] = {DType::kI64, {}, std::string(8, '\x01')};
+  };
+  const std::string path = Path("left_out.safetensors");
+  EXPECT_EQ(Message(LoadAfter(path, change).status()),
+            path +
+                ": missing parameters: bn.bias, bn.running_mean, bn.running_var, bn.weight; parameters that the "
+                "network does not have: norm.bias, norm.running_mean, norm.running_var, norm.weight, step");
+  const auto loaded = LoadParameters(path, Small(), *NameMapping::Create({{"norm(.*)", "bn\\1"}, {"step", ""}}));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ExpectEqual(InitParameters(Small(), 2), *loaded);
 }
 
 // A double may be finite and the float that it becomes not.

@@ -1,10 +1,12 @@
 #include "pipeline/model_source.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "model/name_mapping.h"
 #include "model/resnet.h"
 #include "model/torch_boundary.h"
 #include "pipeline/paths.h"
@@ -75,10 +77,27 @@ absl::Status CheckAlone(const ModelConfig& config, absl::string_view field, absl
   return absl::OkStatus();
 }
 
+absl::Status CheckNothingIsRenamed(const ModelConfig& config) {
+  if (config.rename().empty()) return absl::OkStatus();
+  return FieldError("rename[0]", "is about the names in a file of weights, and there is none; take it out");
+}
+
+absl::StatusOr<ParameterMap> LoadWeights(const ModelConfig& config, const Graph& graph) {
+  std::vector<NameMapping::Rule> rules;
+  for (const Rename& rename : config.rename()) rules.push_back({rename.from(), rename.to()});
+  auto mapping = NameMapping::Create(rules);
+  if (!mapping.ok()) return PrependField(mapping.status(), "rename");
+  auto parameters = LoadParameters(UserPath(config.weights()), graph, *mapping);
+  if (parameters.ok()) return parameters;
+  // What has a field is about a rule, all else about the file.
+  return PrependField(parameters.status(), ErrorField(parameters.status()).has_value() ? "rename" : "weights");
+}
+
 absl::Status CheckCombination(const ModelConfig& config, bool has_architecture) {
   if (!config.quantized_model().empty() && !config.torch_int8_model().empty()) {
     return FieldError("torch_int8_model", "there is a quantized_model too; take out one of the two");
   }
+  if (config.weights().empty()) LOWBIT_RETURN_IF_ERROR(CheckNothingIsRenamed(config));
   if (!config.quantized_model().empty()) return CheckAlone(config, "quantized_model", "a packed model");
   if (!config.torch_int8_model().empty()) return CheckAlone(config, "torch_int8_model", "LibTorch's 8-bit model");
   if (!has_architecture)
@@ -132,9 +151,8 @@ absl::StatusOr<LoadedModel> LoadModel(const ModelConfig& config, uint64_t seed) 
     LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, CatchTorch([&] { return InitParameters(graph, seed); }));
     return LoadedModel{Model{std::move(graph), std::move(parameters)}, nullptr, nullptr, false};
   }
-  auto parameters = LoadParameters(UserPath(config.weights()), graph);
-  if (!parameters.ok()) return PrependField(parameters.status(), "weights");
-  return LoadedModel{Model{std::move(graph), *std::move(parameters)}, nullptr, nullptr, true};
+  LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, LoadWeights(config, graph));
+  return LoadedModel{Model{std::move(graph), std::move(parameters)}, nullptr, nullptr, true};
 }
 
 }  // namespace lowbit
