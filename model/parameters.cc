@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -131,6 +132,33 @@ absl::StatusOr<ParameterMap> ToParameters(TensorBlobs tensors) {
   return parameters;
 }
 
+DType FileType(at::ScalarType type) {
+  if (type == at::kHalf) return DType::kF16;
+  return type == at::kBFloat16 ? DType::kBF16 : DType::kF32;
+}
+
+// The largest finite number of a 16-bit type.
+float Largest(at::ScalarType type) {
+  return type == at::kHalf ? static_cast<float>(std::numeric_limits<c10::Half>::max())
+                           : static_cast<float>(std::numeric_limits<c10::BFloat16>::max());
+}
+
+absl::StatusOr<TensorBlob> ToBlob(const std::string& name, const at::Tensor& value, at::ScalarType type) {
+  if (type != at::kFloat && value.numel() > 0) {
+    const float worst = value.abs().max().item<float>();
+    if (!(worst <= Largest(type))) {  // NaN, too
+      return absl::InvalidArgumentError(absl::StrCat("parameter ", name, " has a value of magnitude ", worst, "; ",
+                                                     DTypeName(FileType(type)), " holds no more than ", Largest(type)));
+    }
+  }
+  const at::Tensor dense = value.to(type).contiguous();
+  TensorBlob blob;
+  blob.dtype = FileType(type);
+  blob.shape = dense.sizes().vec();
+  blob.bytes.assign(static_cast<const char*>(dense.data_ptr()), dense.nbytes());
+  return blob;
+}
+
 absl::StatusOr<SafetensorsFile> ReadTensors(const std::string& path) {
   LOWBIT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   if (!IsTorchCheckpoint(bytes)) return ParseSafetensors(bytes, path);
@@ -215,19 +243,16 @@ absl::StatusOr<ParameterMap> LoadParameters(const std::string& path, const Graph
 }
 
 absl::Status SaveParameters(const std::string& path, const ParameterMap& parameters,
-                            const std::map<std::string, std::string>& metadata) {
+                            const std::map<std::string, std::string>& metadata, at::ScalarType type) {
   SafetensorsFile file;
   file.metadata = metadata;
-  LOWBIT_RETURN_IF_ERROR(CatchTorch([&] {
+  const absl::Status rounded = CatchTorch([&]() -> absl::Status {
     for (const auto& [name, value] : parameters) {
-      const at::Tensor dense = value.detach().to(at::kCPU, at::kFloat).contiguous();
-      TensorBlob& blob = file.tensors[name];
-      blob.dtype = DType::kF32;
-      blob.shape = dense.sizes().vec();
-      blob.bytes.assign(reinterpret_cast<const char*>(dense.data_ptr<float>()),
-                        static_cast<size_t>(dense.numel()) * sizeof(float));
+      LOWBIT_ASSIGN_OR_RETURN(file.tensors[name], ToBlob(name, value.detach().to(at::kCPU, at::kFloat), type));
     }
-  }));
+    return absl::OkStatus();
+  });
+  if (!rounded.ok()) return InFile(path, rounded);
   if (absl::EndsWith(path, ".pt") || absl::EndsWith(path, ".pth")) {
     if (metadata.empty()) return SaveTorchCheckpoint(path, file.tensors);
     return absl::InvalidArgumentError(absl::StrCat(path, ": a PyTorch checkpoint has no place for metadata"));
@@ -235,9 +260,11 @@ absl::Status SaveParameters(const std::string& path, const ParameterMap& paramet
   return WriteSafetensors(path, file);
 }
 
-ParameterMap CloneParameters(const ParameterMap& parameters) {
+ParameterMap CloneParameters(const ParameterMap& parameters, at::Device device) {
   ParameterMap clones;
-  for (const auto& [name, value] : parameters) clones[name] = value.detach().clone();
+  for (const auto& [name, value] : parameters) {
+    clones[name] = value.detach().to(device, value.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+  }
   return clones;
 }
 

@@ -16,8 +16,9 @@
 namespace lowbit {
 
 // The numbers of a network by PyTorch's state-dict names, "<layer>.weight", "<layer>.bias", "<layer>.running_mean",
-// "<layer>.running_var": float32 on the CPU. What each layer owns and in which shape: ParameterShapes() in graph.h.
-// at::Tensor is a handle: copying the map shares the numbers, CloneParameters copies them.
+// "<layer>.running_var": float32, on the CPU unless said otherwise. What each layer owns and in which shape:
+// ParameterShapes() in graph.h. at::Tensor is a handle: copying the map shares the numbers, CloneParameters copies
+// them.
 using ParameterMap = std::map<std::string, at::Tensor>;
 
 struct Model {
@@ -56,13 +57,15 @@ absl::StatusOr<ParameterFile> ReadParameterFile(const std::string& path);
 absl::StatusOr<ParameterMap> LoadParameters(const std::string& path, const Graph& graph,
                                             const NameMapping& mapping = {});
 
-// Writes all of it as f32, atomically, sorted by name: the same parameters give the same bytes. A name that ends in .pt
+// Writes all of it, atomically, sorted by name: the same parameters give the same bytes. A name that ends in .pt
 // or .pth becomes a PyTorch checkpoint, which holds no metadata (InvalidArgument); any other one a safetensors file.
+// `type`, of the numbers in the file: kFloat, kHalf or kBFloat16. They are rounded to the nearest, ties to even; what
+// lies beyond the type's largest number is an InvalidArgument that names the parameter.
 absl::Status SaveParameters(const std::string& path, const ParameterMap& parameters,
-                            const std::map<std::string, std::string>& metadata = {});
+                            const std::map<std::string, std::string>& metadata = {}, at::ScalarType type = at::kFloat);
 
-// A deep copy without autograd history.
-ParameterMap CloneParameters(const ParameterMap& parameters);
+// A deep copy without autograd history, on `device`.
+ParameterMap CloneParameters(const ParameterMap& parameters, at::Device device = at::kCPU);
 
 }  // namespace lowbit
 

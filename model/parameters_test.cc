@@ -223,6 +223,65 @@ TEST(ParameterFileTest, SavesOtherTypesAsFloat) {
   EXPECT_EQ(file->tensors.at("x").bytes.size(), 8u);
 }
 
+// 1 + 2^-11 lies halfway between two halves, 1 and 1 + 2^-10, and goes to the even one; 1 + 3 * 2^-11 goes up. 2^-24 is
+// the smallest half, and what is below a half of it is lost.
+TEST(ParameterFileTest, SavesHalfPrecisionRounded) {
+  const at::Tensor x = at::tensor({1.0f, 1.0f + 0x1p-11f, 1.0f + 0x3p-11f, -65504.0f, 0x1p-24f, 0x1p-26f});
+  for (const char* name : {"half.safetensors", "half.pt"}) {
+    ASSERT_TRUE(SaveParameters(Path(name), {{"x", x}}, {}, at::kHalf).ok());
+    const auto file = ReadParameterFile(Path(name));
+    ASSERT_TRUE(file.ok()) << file.status();
+    EXPECT_TRUE(
+        at::equal(file->parameters.at("x"), at::tensor({1.0f, 1.0f, 1.0f + 0x1p-9f, -65504.0f, 0x1p-24f, 0.0f})));
+  }
+  const auto file = ReadSafetensors(Path("half.safetensors"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(file->tensors.at("x").dtype, DType::kF16);
+  EXPECT_EQ(file->tensors.at("x").bytes, std::string("\x00\x3C\x00\x3C\x02\x3C\xFF\xFB\x01\x00\x00\x00", 12));
+}
+
+TEST(ParameterFileTest, SavesBFloat16Rounded) {
+  for (const char* name : {"brain.safetensors", "brain.pt"}) {
+    ASSERT_TRUE(
+        SaveParameters(Path(name), {{"x", at::tensor({1.0f + 0x1p-8f, 1.0f + 0x3p-8f, 1e38f})}}, {}, at::kBFloat16)
+            .ok());
+    const auto file = ReadParameterFile(Path(name));
+    ASSERT_TRUE(file.ok()) << file.status();
+    const at::Tensor x = file->parameters.at("x");
+    EXPECT_EQ(x[0].item<float>(), 1.0f);
+    EXPECT_EQ(x[1].item<float>(), 1.0f + 0x1p-6f);
+    EXPECT_NEAR(x[2].item<float>() / 1e38f, 1, 0x1p-8);
+  }
+}
+
+TEST(ParameterFileTest, HalfPrecisionIsHalfTheSizeAndLoads) {
+  const ParameterMap parameters = InitParameters(Small(), 5);
+  ASSERT_TRUE(SaveParameters(Path("small16.safetensors"), parameters, {}, at::kHalf).ok());
+  const auto loaded = LoadParameters(Path("small16.safetensors"), Small());
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  for (const auto& [name, value] : parameters) {
+    EXPECT_TRUE(at::equal(loaded->at(name), value.to(at::kHalf).to(at::kFloat))) << name;
+    EXPECT_LE((loaded->at(name) - value).abs().max().item<float>(), 0x1p-11 * value.abs().max().item<float>()) << name;
+  }
+}
+
+TEST(ParameterFileTest, RefusesWhatA16BitTypeDoesNotHold) {
+  const std::string path = Path("beyond.safetensors");
+  const auto refusal = [&](float value, at::ScalarType type) {
+    return Message(SaveParameters(path, {{"a", at::ones({1})}, {"x", at::tensor({1.0f, -value})}}, {}, type));
+  };
+  EXPECT_EQ(refusal(65505, at::kHalf),
+            path + ": parameter x has a value of magnitude 65505; F16 holds no more than 65504");
+  EXPECT_EQ(refusal(kInfinity, at::kHalf),
+            path + ": parameter x has a value of magnitude inf; F16 holds no more than 65504");
+  EXPECT_EQ(refusal(kNan, at::kHalf),
+            path + ": parameter x has a value of magnitude nan; F16 holds no more than 65504");
+  EXPECT_EQ(refusal(3.4e38f, at::kBFloat16),
+            path + ": parameter x has a value of magnitude 3.4e+38; BF16 holds no more than 3.38953e+38");
+  EXPECT_EQ(refusal(3.38e38f, at::kBFloat16), "");
+  EXPECT_EQ(refusal(65504, at::kHalf), "");
+}
+
 // A file with one tensor "x" of the given type and little-endian elements.
 std::string WriteTensor(DType dtype, std::vector<int64_t> shape, std::string bytes) {
   SafetensorsFile file;

@@ -1,5 +1,6 @@
 #include "pipeline/run.h"
 
+#include <ATen/ops/equal.h>
 #include <stb/stb_image.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@
 #include "data/in_memory_dataset.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/parameters.h"
 #include "nlohmann/json.hpp"
 #include "pipeline/paths.h"
 #include "tensorboard/event.pb.h"
@@ -409,6 +411,24 @@ TEST_F(RunTest, SavedParametersAreReadBackFromBothKindsOfFile) {
     const auto direct = Run(absl::StrCat(model, kQuantize));
     ASSERT_TRUE(direct.ok());
     EXPECT_EQ(Bytes(result.folder, "model.safetensors"), Bytes(direct->folder, "model.safetensors")) << file;
+  }
+}
+
+TEST_F(RunTest, ParametersAreSavedInHalfPrecision) {
+  const auto saved = Run(absl::StrCat(TrainedModel(),
+                                      "steps { save { file: \"half.safetensors\" dtype: FLOAT16 } } "
+                                      "steps { save { file: \"brain.pt\" dtype: BFLOAT16 } } "
+                                      "steps { save {} }"));
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  const auto exact = ReadParameterFile(JoinPath(saved->folder, "weights.safetensors"));
+  const auto half = ReadParameterFile(JoinPath(saved->folder, "half.safetensors"));
+  const auto brain = ReadParameterFile(JoinPath(saved->folder, "brain.pt"));
+  ASSERT_TRUE(exact.ok() && half.ok() && brain.ok());
+  EXPECT_EQ(ReadSafetensors(JoinPath(saved->folder, "half.safetensors"))->tensors.at("conv1.weight").dtype,
+            DType::kF16);
+  for (const auto& [name, value] : exact->parameters) {
+    EXPECT_TRUE(half->parameters.at(name).equal(value.to(at::kHalf).to(at::kFloat))) << name;
+    EXPECT_TRUE(brain->parameters.at(name).equal(value.to(at::kBFloat16).to(at::kFloat))) << name;
   }
 }
 

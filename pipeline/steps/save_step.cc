@@ -11,6 +11,11 @@
 namespace lowbit {
 namespace {
 
+at::ScalarType ScalarType(FloatType type) {
+  if (type == FLOAT16) return at::kHalf;
+  return type == BFLOAT16 ? at::kBFloat16 : at::kFloat;
+}
+
 class SaveStepImpl : public Step {
  public:
   explicit SaveStepImpl(const SaveStep& config) : config_(config) {}
@@ -25,7 +30,7 @@ class SaveStepImpl : public Step {
   absl::Status Run(const RunContext& context, RunState& state) const override {
     const std::string path = JoinPath(context.folder, config_.file());
     LOWBIT_RETURN_IF_ERROR(MakeDirs(context.folder));
-    LOWBIT_RETURN_IF_ERROR(SaveParameters(path, state.model.parameters));
+    LOWBIT_RETURN_IF_ERROR(SaveParameters(path, state.model.parameters, {}, ScalarType(config_.dtype())));
     context.report->steps.back()["file"] = path;
     LogLine(absl::StrCat("save: ", path));
     return absl::OkStatus();
