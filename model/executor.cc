@@ -151,6 +151,15 @@ struct Executor::RunOp {
   }
 };
 
+bool HasBFloat16(c10::Device device) {
+  if (!device.is_cpu()) return true;
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 LayerHook::~LayerHook() = default;
 
 at::Tensor LayerHook::OnInput(int /*layer*/, int /*input_index*/, at::Tensor x) { return x; }

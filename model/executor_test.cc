@@ -329,6 +329,60 @@ TEST(ExecutorTest, TrainingRecordsGradients) {
   }
 }
 
+double Distance(const at::Tensor& got, const at::Tensor& wanted) {
+  return ((got - wanted).norm() / wanted.norm()).item<double>();
+}
+
+// bfloat16 has 8 significant bits: a rounding is off by 2^-8 of the number at most, and there are some 20 layers of
+// them.
+TEST(ExecutorTest, MixedPrecisionIsNear32Bits) {
+  if (!HasBFloat16(at::kCPU)) GTEST_SKIP() << "no AVX512-BF16 here";
+  const auto graph = BuildResnetCifar({});
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  ParameterMap parameters[2] = {InitParameters(*graph, 1), InitParameters(*graph, 1)};
+  const at::Tensor images = Random({16, 3, 32, 32}, 5);
+  at::Tensor logits[2];
+  for (int mixed : {0, 1}) {
+    for (auto& [name, value] : parameters[mixed]) {
+      if (!IsRunningStatistic(name)) value.requires_grad_();
+    }
+    ExecutorOptions options;
+    options.training = true;
+    options.bfloat16 = mixed == 1;
+    logits[mixed] = Forward(MakeExecutor(*graph, parameters[mixed], options), images);
+    ASSERT_TRUE(logits[mixed].defined());
+    logits[mixed].square().sum().backward();
+  }
+  EXPECT_EQ(logits[1].scalar_type(), at::kFloat);
+  EXPECT_LT(Distance(logits[1], logits[0]), 0.03);
+  EXPECT_GT(Distance(logits[1], logits[0]), 0.0003);  // It did compute with fewer bits.
+  for (const auto& [name, value] : parameters[1]) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(value.scalar_type(), at::kFloat);
+    if (IsRunningStatistic(name)) {
+      EXPECT_LT(Distance(value, parameters[0].at(name)), 0.02);
+      continue;
+    }
+    ASSERT_TRUE(value.grad().defined());
+    EXPECT_EQ(value.grad().scalar_type(), at::kFloat);
+    // Far, since a relu whose input is near 0 may go either way; PyTorch's autocast is as far from its 32 bits (0.31 at
+    // most for the same network).
+    EXPECT_LT(Distance(value.grad(), parameters[0].at(name).grad()), 0.45);
+  }
+}
+
+// Without training there is nothing of it: the option is the trainer's.
+TEST(ExecutorTest, MixedPrecisionIsForTraining) {
+  const auto graph = BuildResnetCifar({});
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const ParameterMap parameters = InitParameters(*graph, 1);
+  const at::Tensor images = Random({2, 3, 32, 32}, 5);
+  ExecutorOptions options;
+  options.bfloat16 = true;
+  EXPECT_TRUE(at::equal(Forward(MakeExecutor(*graph, parameters, options), images),
+                        Forward(MakeExecutor(*graph, parameters), images)));
+}
+
 TEST(ExecutorTest, TrainingSeesWhatAnOptimizerChanges) {
   const Graph graph = Make({{"input", Input{1, 1, 1}, {}}, {"conv", Conv2d{1, 1}, {0}}});
   ParameterMap parameters = InitParameters(graph, 1);

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -30,6 +31,10 @@ std::string Text(const google::protobuf::Message& message) {
 std::string ConfigText(TrainConfig config) {
   SpellOutTrainDefaults(&config);
   SetDefaultsExplicitly(config);
+  // Which of several GPUs it was makes no difference. Of a CPU nothing is said, as before there was a choice: what was
+  // begun then can be gone on with.
+  if (absl::StartsWith(config.device(), "cuda")) config.set_device("cuda");
+  if (absl::StartsWith(config.device(), "cpu")) config.clear_device();
   return Text(config);
 }
 

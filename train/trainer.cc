@@ -1,5 +1,7 @@
 #include "train/trainer.h"
 
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/cross_entropy_loss.h>
 
@@ -22,6 +24,7 @@
 #include "evaluation/evaluator.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
+#include "train/device.h"
 #include "train/ema.h"
 #include "train/optimizer.h"
 #include "train/resume.h"
@@ -63,14 +66,6 @@ absl::Status CheckSchedule(const TrainConfig& config) {
   }
   LOWBIT_RETURN_IF_ERROR(InRange("one_cycle.initial_divisor", cycle.initial_divisor(), 1, HUGE_VAL, "at least 1"));
   return InRange("one_cycle.final_divisor", cycle.final_divisor(), 1, HUGE_VAL, "at least 1");
-}
-
-bool HasBFloat16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0;
-#else
-  return false;
-#endif
 }
 
 AugmentOptions ToAugmentOptions(const AugmentConfig& config) {
@@ -141,19 +136,27 @@ class Trainer {
   const TrainConfig& config_;
   const Split split_;
   const int64_t steps_per_epoch_;
+  at::Device device_ = at::kCPU;
   Checkpoint state_;
   std::optional<Executor> executor_;
   std::optional<Optimizer> optimizer_;
 };
 
 absl::Status Trainer::Start() {
+  LOWBIT_ASSIGN_OR_RETURN(device_, ParseDevice(config_.device()));
+  // Some of cuDNN's kernels add up in whatever order their threads arrive.
+  if (device_.is_cuda()) at::globalContext().setDeterministicCuDNN(true);
   state_.fingerprint = Fingerprint(request_);
   state_.seed = request_.seed;
-  state_.parameters = CloneParameters(request_.initial);
-  if (averaging()) state_.average = CloneParameters(request_.initial);
+  state_.parameters = request_.initial;
+  if (averaging()) state_.average = request_.initial;
   if (request_.resume) {
     LOWBIT_ASSIGN_OR_RETURN(state_, LoadOwnCheckpoint(request_));
   }
+  // From here on all of the state is on the device, the optimizer's slots beside their parameters; files are written
+  // from copies.
+  state_.parameters = CloneParameters(state_.parameters, device_);
+  state_.average = CloneParameters(state_.average, device_);
   ParameterMap learned;
   for (auto& [name, tensor] : state_.parameters) {
     if (IsRunningStatistic(name)) continue;
@@ -206,6 +209,10 @@ absl::Status Trainer::Learn(int epoch, EpochRecord& record) {
   options.augment = ToAugmentOptions(config_.augment());
   options.seed = request_.seed;
   options.epoch = static_cast<uint64_t>(epoch);
+  if (!device_.is_cpu()) {  // The cores have nothing else to do.
+    options.threads = at::get_num_threads();
+    options.prefetch = 2 * options.threads;
+  }
   LOWBIT_ASSIGN_OR_RETURN(std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
 
   Progress progress(absl::StrCat("epoch ", epoch, "/", config_.epochs()), used);
@@ -226,11 +233,15 @@ absl::Status Trainer::Learn(int epoch, EpochRecord& record) {
 }
 
 absl::Status Trainer::Step(Batch& batch, int64_t step, EpochRecord& record, int64_t& hits) {
-  const at::Tensor labels = LabelsTensor(batch);
-  LOWBIT_ASSIGN_OR_RETURN(at::Tensor logits, executor_->Forward(ImagesTensor(batch)));
+  const at::Tensor labels = LabelsTensor(batch).to(device_);
+  LOWBIT_ASSIGN_OR_RETURN(at::Tensor logits,
+                          executor_->Forward(ImagesTensor(batch).to(device_, /*non_blocking=*/true)));
   const at::Tensor loss = at::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::Mean,
                                                  /*ignore_index=*/-100, config_.label_smoothing());
+  // Both here, where the device is waited for anyway: the rest of the step then runs on a GPU while the next is
+  // prepared.
   const double value = loss.item<double>();
+  hits += logits.detach().argmax(1).eq(labels).sum().item<int64_t>();
   record.learning_rate = LearningRate(config_, step, steps_per_epoch_);
   if (!std::isfinite(value)) {
     return absl::FailedPreconditionError(
@@ -242,7 +253,6 @@ absl::Status Trainer::Step(Batch& batch, int64_t step, EpochRecord& record, int6
   optimizer_->Step(record.learning_rate);
   if (averaging()) UpdateAverage(state_.parameters, config_.ema_decay(), step, state_.average);
   record.train_loss += value;
-  hits += logits.detach().argmax(1).eq(labels).sum().item<int64_t>();
   return absl::OkStatus();
 }
 
@@ -252,10 +262,13 @@ absl::Status Trainer::Validate(EpochRecord& record) const {
   options.batch_size = kValidationBatch;
   options.normalization = request_.normalization;
   LOWBIT_ASSIGN_OR_RETURN(std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
-  LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(*request_.graph, CloneParameters(result_parameters())));
+  LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(*request_.graph, result_parameters()));
+  const auto forward = [&](const at::Tensor& images) -> absl::StatusOr<at::Tensor> {
+    LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, executor.Forward(images.to(device_)));
+    return logits.cpu();
+  };
   LOWBIT_ASSIGN_OR_RETURN(const EvaluationResult result,
-                          Evaluate([&](const at::Tensor& images) { return executor.Forward(images); }, *loader,
-                                   {"validate", /*show_progress=*/false}));
+                          Evaluate(forward, *loader, {"validate", /*show_progress=*/false}));
   record.validation_top1 = result.metrics.top1;
   record.validation_top3 = result.metrics.topk;
   record.precision = result.metrics.macro.precision;
@@ -296,7 +309,8 @@ absl::Status CheckTrainConfig(const TrainConfig& config, const Dataset& dataset)
                       absl::StrCat("must be at least 1 and leave a batch of ", config.batch_size(), " out of the ",
                                    dataset.size(), " training images, got ", config.validation_images()));
   }
-  if (config.bfloat16() && !HasBFloat16()) {
+  LOWBIT_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config.device()));
+  if (config.bfloat16() && !HasBFloat16(device)) {
     return FieldError("bfloat16",
                       "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to train in 32 bits");
   }
@@ -315,7 +329,7 @@ absl::StatusOr<TrainResult> Train(const TrainRequest& request) {
   LOWBIT_RETURN_IF_ERROR(CheckTrainConfig(request.config, *request.dataset));
   LOWBIT_RETURN_IF_ERROR(CheckParameters(*request.graph, request.initial));
   LOWBIT_RETURN_IF_ERROR(MakeDirs(request.directory));
-  return Trainer(request).Run();
+  return CatchTorch([&] { return Trainer(request).Run(); });
 }
 
 }  // namespace lowbit

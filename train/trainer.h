@@ -38,7 +38,7 @@ struct TrainRequest {
 };
 
 struct TrainResult {
-  ParameterMap parameters;  // of the best epoch; the averaged ones where EMA is on
+  ParameterMap parameters;  // of the best epoch, on the CPU; the averaged ones where EMA is on
   int best_epoch = 0;       // from 1
   std::vector<EpochRecord> history;
 };

@@ -16,11 +16,13 @@
 #include "data/in_memory_dataset.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/executor.h"
 
 namespace lowbit {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Small images and a network of a thousand parameters with a batch norm, so that running statistics count too.
 Graph SmallGraph(int64_t width = 8) {
@@ -276,6 +278,44 @@ TEST_F(TrainerTest, HeldOutImagesAreNeverLearnedFrom) {
   EXPECT_NE(plain->history[0].validation_top1, changed->history[0].validation_top1);
 }
 
+TEST_F(TrainerTest, LearnsInMixedPrecision) {
+  TrainRequest request = Request(6);
+  request.config.set_bfloat16(true);
+  if (!HasBFloat16(at::kCPU)) {
+    const absl::Status status = Train(request).status();
+    EXPECT_EQ(ErrorField(status), "bfloat16");
+    EXPECT_EQ(std::string(status.message()),
+              "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to train in 32 bits");
+    GTEST_SKIP() << "refused, as it should be: no AVX512-BF16 here";
+  }
+  absl::StatusOr<TrainResult> result = Train(request);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_GT(result->history.back().validation_top1, 0.9);
+  EXPECT_LT(result->history.back().train_loss, 0.5 * result->history.front().train_loss);
+  // What is kept is the 32-bit weights, not what they were rounded to.
+  const at::Tensor weight = result->parameters.at("conv.weight");
+  EXPECT_EQ(weight.scalar_type(), at::kFloat);
+  EXPECT_FALSE(weight.equal(weight.to(at::kBFloat16).to(at::kFloat)));
+
+  request.directory += "_float";
+  request.config.set_bfloat16(false);
+  absl::StatusOr<TrainResult> in_32_bits = Train(request);
+  ASSERT_TRUE(in_32_bits.ok()) << in_32_bits.status();
+  EXPECT_FALSE(weight.equal(in_32_bits->parameters.at("conv.weight")));
+  EXPECT_NEAR(result->history[0].train_loss, in_32_bits->history[0].train_loss, 0.05);
+}
+
+// A checkpoint from before there was a device in the config is one of the CPU's.
+TEST_F(TrainerTest, TheDeviceThatIsTheDefaultIsNotPartOfTheFingerprint) {
+  ASSERT_TRUE(Train(Request(1)).ok());
+  absl::StatusOr<Checkpoint> checkpoint = LoadCheckpoint(directory_ + "/checkpoint.safetensors");
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_THAT(checkpoint->fingerprint, AllOf(HasSubstr("validation_images: 40"), Not(HasSubstr("device"))));
+  TrainRequest request = Request(1);
+  request.config.set_device("cpu:0");
+  EXPECT_TRUE(CheckResume(request).ok()) << CheckResume(request);
+}
+
 struct BadConfig {
   std::string field, message;
   void (*change)(TrainConfig&);
@@ -313,6 +353,8 @@ INSTANTIATE_TEST_SUITE_P(
                   [](TrainConfig& c) { c.mutable_cosine()->set_warmup_epochs(30); }},
         BadConfig{"one_cycle.warmup_fraction", "must be in (0, 1), got 1",
                   [](TrainConfig& c) { c.mutable_one_cycle()->set_warmup_fraction(1); }},
+        BadConfig{"device", "must be \"cpu\", \"cuda\" or \"cuda:<number>\", got \"gpu\"",
+                  [](TrainConfig& c) { c.set_device("gpu"); }},
         BadConfig{"validation_images",
                   "must be at least 1 and leave a batch of 16 out of the 240 training images, got 230",
                   [](TrainConfig& c) { c.set_validation_images(230); }}));
