@@ -77,16 +77,18 @@ const std::string& FolderWithARun() {
   return folder;
 }
 
-// What a config begins with that this project has not trained yet: random numbers do for a plan.
-constexpr char kUntrained[] = "weights/wide_resnet_cifar10.safetensors";
+// As a training of the wide network leaves it.
+std::string MakeFolderWithAWideRun() {
+  const std::string folder = JoinPath(testing::TempDir(), "wide_out");
+  EXPECT_TRUE(MakeDirs(JoinPath(folder, "run-1")).ok());
+  const ParameterMap parameters = InitParameters(*BuildBasicBlockResnet({}), 1);
+  EXPECT_TRUE(SaveParameters(JoinPath(folder, "run-1/best.safetensors"), parameters, {}, at::kHalf).ok());
+  return folder;
+}
 
-std::string RandomWideWeights() {
-  const std::string path = JoinPath(testing::TempDir(), "wide.safetensors");
-  BasicBlockResnetOptions options;
-  const absl::Status saved =
-      SaveParameters(path, InitParameters(*BuildBasicBlockResnet(options), 1), /*metadata=*/{}, at::kHalf);
-  EXPECT_TRUE(saved.ok()) << saved;
-  return path;
+const std::string& FolderWithAWideRun() {
+  static const auto& folder = *new std::string(MakeFolderWithAWideRun());
+  return folder;
 }
 
 class GoodConfigTest : public testing::TestWithParam<std::string> {};
@@ -95,10 +97,8 @@ TEST_P(GoodConfigTest, IsPlannedAndSoIsWhatItStandsFor) {
   const std::string path = PathOf(kGood, GetParam());
   auto config = Config::Parse(*ReadFile(path), path);
   ASSERT_TRUE(config.ok()) << config.status();
-  ASSERT_TRUE(config->Set("output_dir", FolderWithARun(), "the test").ok());
-  if (config->proto().model().weights() == kUntrained && !std::filesystem::exists(kUntrained)) {
-    ASSERT_TRUE(config->Set("model.weights", RandomWideWeights(), "the test").ok());
-  }
+  const bool wide = config->proto().model().has_basic_block_resnet();
+  ASSERT_TRUE(config->Set("output_dir", wide ? FolderWithAWideRun() : FolderWithARun(), "the test").ok());
   const auto plan = Plan(*config);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(PlanText(*plan), testing::HasSubstr(absl::StrCat("config  ", GetParam())));
