@@ -40,7 +40,7 @@ void DrawCentred(int x, int y, int width, const std::string& text, int scale, Co
 
 void DrawNumbers(int x, int y, const Layout& layout, int64_t count, double share, Image* image) {
   if (count == 0) return;
-  const Color color = std::sqrt(share) > 0.5 ? kWhite : kInk;
+  const Color color = std::sqrt(share) > 0.6 ? kWhite : kInk;
   const std::string number = absl::StrCat(count);
   const bool fits = TextWidth(number, 2) <= layout.cell_width - 4;
   DrawCentred(x, y + 8, layout.cell_width, number, fits ? 2 : 1, color, image);

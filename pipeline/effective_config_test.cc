@@ -64,6 +64,7 @@ steps {
       hue: 0
     }
     validation_images: 1000
+    bfloat16: false
   }
 }
 steps {
@@ -92,6 +93,7 @@ seed: 1
 threads: 0
 output_dir: "out"
 name: ""
+tensorboard: true
 )");
 }
 

@@ -562,10 +562,17 @@ TEST_F(RunTest, EventsThatCannotBeWrittenAreAnErrorThatNamesThePlace) {
 // ---- Mistakes ----
 
 TEST_F(RunTest, MistakesAreDrawnOnOneSheet) {
-  const auto run = Run(absl::StrCat(TrainedModel(), "steps { evaluate { mistakes: 3 per_class: true } } ",
+  const std::string model = TrainedModel();
+  testing::internal::CaptureStderr();
+  const auto run = Run(absl::StrCat(model, "steps { evaluate { mistakes: 3 per_class: true } } ",
                                     "steps { evaluate { mistakes: 2 name: \"again & again\" } } ",
                                     "steps { evaluate { mistakes: 1 name: \"again & again\" } } "));
   ASSERT_TRUE(run.ok()) << run.status();
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, HasSubstr("evaluate float, class by class:\n\nclass   accuracy  precision      F1  images\n"));
+  EXPECT_THAT(said, HasSubstr(absl::StrCat("evaluate float, most confident mistakes (", run->folder,
+                                           "/mistakes.png):\n\nimage  class   taken for  confidence\n")));
+  EXPECT_THAT(said, Not(HasSubstr("evaluate again & again, class by class")));
   // One epoch on few images: it makes mistakes.
   const auto& mistakes = run->report.rows[0].result.mistakes;
   ASSERT_EQ(mistakes.size(), 3u);

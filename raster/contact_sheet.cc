@@ -31,14 +31,13 @@ Image ContactSheet(const std::string& title, const std::vector<Tile>& tiles) {
   const int line_height = kTextHeight * kCaptionScale;
   const int height = picture_height + kCaptionGap + caption_lines * line_height;
   const int count = static_cast<int>(tiles.size());
-  // About as many tiles side by side as twice those above each other: screens are wide.
-  const int columns = std::max(1, static_cast<int>(std::lround(std::ceil(std::sqrt(2.0 * count)))));
-  const int rows = (count + columns - 1) / columns;
-  const int used_columns = std::min(columns, std::max(count, 1));
+  // Some twice as many tiles side by side as above each other: screens are wide.
+  const int rows = std::max(1, static_cast<int>(std::lround(std::sqrt(count / 2.0))));
+  const int columns = std::max(1, (count + rows - 1) / rows);
   const int title_height = title.empty() ? 0 : kTextHeight * kTitleScale + kCaptionGap;
 
-  Image sheet(kMargin + std::max(used_columns * (width + kMargin), TextWidth(title, kTitleScale) + kMargin),
-              kMargin + title_height + rows * (height + kMargin));
+  Image sheet(kMargin + std::max(columns * (width + kMargin), TextWidth(title, kTitleScale) + kMargin),
+              kMargin + title_height + (count + columns - 1) / columns * (height + kMargin));
   DrawText(kMargin, kMargin, title, kTitleScale, kInk, &sheet);
   for (int i = 0; i < count; ++i) {
     const Tile& tile = tiles[static_cast<size_t>(i)];

@@ -36,7 +36,8 @@ TEST(ContactSheet, CaptionsAreShownInFull) {
   }
 }
 
-TEST(ContactSheet, TenTilesMakeTwoRowsOfFive) {
+TEST(ContactSheet, FourTilesMakeOneRowAndTenTwo) {
+  EXPECT_EQ(ContactSheet("", std::vector<Tile>(4, {Image(32, 32), {}})).width(), 16 + 4 * (192 + 16));
   const std::vector<Tile> tiles(10, {Image(32, 32, kRed), {}});
   const Image sheet = ContactSheet("title", tiles);
   EXPECT_EQ(sheet.width(), 16 + 5 * (192 + 16));
