@@ -69,13 +69,20 @@ run 0 'model: none is named, so the newest one, ' --config=configs/validate_pack
 grep -q 'cannot write to standard output: No space left on device' "$TEST_TMPDIR/errors" || fail "$(< "$TEST_TMPDIR/errors")"
 
 # A limit on the size of files acts as a full disk does: the packed model does not fit, the config and the reports do.
-output=$(ulimit -f 60; "$pipeline" "${quick[@]}" --output_dir="$TEST_TMPDIR/full" 2>&1)
+output=$(ulimit -f 60; "$pipeline" "${quick[@]}" --set tensorboard=false --output_dir="$TEST_TMPDIR/full" 2>&1)
 code=$?
 [[ $code -eq 1 ]] || fail "a full disk gave exit code $code"$'\n'"$output"
 [[ $output == *'cannot write "'*'model.safetensors": File too large'* ]] || fail "the file is not named:"$'\n'"$output"
 [[ -z $(find "$TEST_TMPDIR/full" -name 'model*') ]] || fail "a model that could not be written is there"
 [[ -n $(find "$TEST_TMPDIR/full" -name report.json) ]] || fail "what was evaluated before is lost"
 [[ -z $(half_written) ]] || fail "left behind: $(half_written)"
+# The same for a picture among the events.
+output=$(ulimit -f 16; "$pipeline" "${quick[@]}" --output_dir="$TEST_TMPDIR/full_events" 2>&1)
+code=$?
+[[ $code -eq 1 ]] || fail "a full disk gave exit code $code"$'\n'"$output"
+[[ $output == *'cannot write "'*'/tensorboard/events.out.tfevents.'*'": File too large'* ]] ||
+  fail "the file is not named:"$'\n'"$output"
+[[ -n $(find "$TEST_TMPDIR/full_events" -name report.json) ]] || fail "what was evaluated before is lost"
 
 # ---- An interrupt ----
 # Each signal is sent when the first evaluation is under way.
