@@ -1,6 +1,7 @@
 // The Loader alone: how many images per second it reads from memory, augments and normalises, in batches of 128.
 //
-// What to look at: whether that is more than a training step takes (train_benchmark; a GPU takes more).
+// What to look at: whether that is more than a training step takes (train_benchmark; a GPU takes more). CPU is the time
+// of all threads together.
 
 #include <algorithm>
 #include <memory>
@@ -45,6 +46,7 @@ void BM_Loader(benchmark::State& state) {
 BENCHMARK(BM_Loader)
     ->ArgNames({"augmentation", "threads"})
     ->ArgsProduct({{kNone, kCropFlip, kCropFlipColour}, {1, 2, 4}})
+    ->MeasureProcessCPUTime()
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

@@ -209,8 +209,9 @@ absl::Status Trainer::Learn(int epoch, EpochRecord& record) {
   options.augment = ToAugmentOptions(config_.augment());
   options.seed = request_.seed;
   options.epoch = static_cast<uint64_t>(epoch);
-  if (!device_.is_cpu()) {  // The cores have nothing else to do.
-    options.threads = at::get_num_threads();
+  if (!device_.is_cpu()) {            // The cores have nothing else to do.
+    constexpr int kMostThreads = 16;  // make more images than a GPU takes
+    options.threads = std::min(kMostThreads, at::get_num_threads());
     options.prefetch = 2 * options.threads;
   }
   LOWBIT_ASSIGN_OR_RETURN(std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
