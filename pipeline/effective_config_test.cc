@@ -65,6 +65,7 @@ steps {
     }
     validation_images: 1000
     bfloat16: false
+    device: "cpu"
   }
 }
 steps {
