@@ -32,6 +32,8 @@ model {
   }
   weights: ""
   quantized_model: ""
+  torch_int8_model: ""
+  newest: NONE
 }
 steps {
   fold {
