@@ -34,11 +34,11 @@ Color Shade(double share) {
   return {mix(kDark.red), mix(kDark.green), mix(kDark.blue)};
 }
 
-void DrawCentred(int x, int y, int width, const std::string& text, int scale, Color color, Image* image) {
+void DrawCentred(int x, int y, int width, const std::string& text, int scale, Color color, RgbImage* image) {
   DrawText(x + (width - TextWidth(text, scale)) / 2, y, text, scale, color, image);
 }
 
-void DrawNumbers(int x, int y, const Layout& layout, int64_t count, double share, Image* image) {
+void DrawNumbers(int x, int y, const Layout& layout, int64_t count, double share, RgbImage* image) {
   if (count == 0) return;
   const Color color = std::sqrt(share) > 0.6 ? kWhite : kInk;
   const std::string number = absl::StrCat(count);
@@ -49,8 +49,8 @@ void DrawNumbers(int x, int y, const Layout& layout, int64_t count, double share
 
 }  // namespace
 
-Image ConfusionPicture(const std::string& title, const ConfusionMatrix& confusion,
-                       const std::vector<std::string>& class_names) {
+RgbImage ConfusionPicture(const std::string& title, const ConfusionMatrix& confusion,
+                          const std::vector<std::string>& class_names) {
   const int classes = confusion.num_classes();
   const Layout layout = LayoutFor(classes);
   int name_width = 0;
@@ -62,8 +62,8 @@ Image ConfusionPicture(const std::string& title, const ConfusionMatrix& confusio
   const int top = kMargin + title_height + name_width + kGap;
   const std::string axes = "rows: label, columns: prediction";
   const int least_width = 2 * kMargin + std::max(TextWidth(title, 2), TextWidth(axes, 1));
-  Image image(std::max(left + classes * layout.cell_width + kMargin, least_width),
-              top + classes * layout.cell_height + kMargin + kTextHeight + kGap);
+  RgbImage image(std::max(left + classes * layout.cell_width + kMargin, least_width),
+                 top + classes * layout.cell_height + kMargin + kTextHeight + kGap);
   DrawText(kMargin, kMargin, title, 2, kInk, &image);
   DrawText(kMargin, image.height() - kMargin - kTextHeight, axes, 1, kInk, &image);
 
@@ -75,7 +75,7 @@ Image ConfusionPicture(const std::string& title, const ConfusionMatrix& confusio
       const int width = TextWidth(name, layout.name_scale);
       DrawText(kMargin + name_width - width, y + (layout.cell_height - name_height) / 2 + layout.name_scale, name,
                layout.name_scale, kInk, &image);
-      Image upright(width, name_height);
+      RgbImage upright(width, name_height);
       DrawText(0, 0, name, layout.name_scale, kInk, &upright);
       // The column of the same class; its name stands on the cells.
       image.Draw(left + label * layout.cell_width + (layout.cell_width - name_height) / 2, top - kGap - width,

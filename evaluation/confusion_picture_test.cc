@@ -15,7 +15,7 @@ ConfusionMatrix Example() {
 }
 
 TEST(ConfusionPicture, TheDarkerTheLargerTheShareOfTheRow) {
-  const Image image = ConfusionPicture("t", Example(), {"a", "bc"});
+  const RgbImage image = ConfusionPicture("t", Example(), {"a", "bc"});
   // Margin 12, the longer name, gap 8; above also the title, 24 and a gap of 8. A cell's corner has no text on it.
   const int name = TextWidth("bc", 2);
   const int left = 12 + name + 8, top = 12 + 32 + name + 8;
@@ -28,11 +28,11 @@ TEST(ConfusionPicture, TheDarkerTheLargerTheShareOfTheRow) {
 }
 
 TEST(ConfusionPicture, NumbersStandInTheCells) {
-  const Image image = ConfusionPicture("t", Example(), {"a", "bc"});
+  const RgbImage image = ConfusionPicture("t", Example(), {"a", "bc"});
   const int name = TextWidth("bc", 2);
   const int left = 12 + name + 8, top = 12 + 32 + name + 8;
   // "3" and "75.0 %", in white on a dark cell.
-  Image cell(71, 47, {41, 90, 146});
+  RgbImage cell(71, 47, {41, 90, 146});
   DrawText((72 - TextWidth("3", 2)) / 2, 8, "3", 2, kWhite, &cell);
   DrawText((72 - TextWidth("75.0 %", 1)) / 2, 32, "75.0 %", 1, kWhite, &cell);
   for (int y = 0; y < 47; ++y) {
@@ -43,14 +43,14 @@ TEST(ConfusionPicture, NumbersStandInTheCells) {
 TEST(ConfusionPicture, AClassWithoutImagesIsWhite) {
   ConfusionMatrix confusion(2);
   confusion.Add(0, 0);
-  const Image image = ConfusionPicture("t", confusion, {"a", "b"});
+  const RgbImage image = ConfusionPicture("t", confusion, {"a", "b"});
   const int name = TextWidth("b", 2);
   EXPECT_EQ(image.at(12 + name + 8 + 72 + 1, 12 + 32 + name + 8 + 48 + 1), kWhite);
 }
 
 TEST(ConfusionPicture, ManyClassesStaySmall) {
   for (const int classes : {31, 100, 150, 151, 1000}) {
-    const Image image =
+    const RgbImage image =
         ConfusionPicture("t", ConfusionMatrix(classes), std::vector<std::string>(static_cast<size_t>(classes), "name"));
     EXPECT_LE(image.width(), std::max(2200, classes + 100)) << classes;
     EXPECT_GE(image.width(), classes) << classes;

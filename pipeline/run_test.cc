@@ -554,9 +554,13 @@ TEST_F(RunTest, EventsThatCannotBeWrittenAreAnErrorThatNamesThePlace) {
   const std::string folder = JoinPath(first->folder, "tensorboard");
   fs::remove_all(folder);
   ASSERT_TRUE(WriteFileAtomic(folder, "a file").ok());
-  EXPECT_EQ(std::string(Run(absl::StrCat(kTrain, "steps { evaluate {} }"), /*resume=*/true).status().message()),
+  const auto plan = Plan(absl::StrCat(kTrain, "steps { evaluate {} }"), /*resume=*/true);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  RunResult result;
+  EXPECT_EQ(std::string(ExecuteRun(*plan, &result).message()),
             absl::StrCat("configs/tiny.textproto:4:9: steps[1].evaluate: cannot make the folder \"", folder,
                          "\": Not a directory"));
+  EXPECT_EQ(result.report.rows.size(), 1u);  // what was found out is not lost
 }
 
 // ---- Mistakes ----

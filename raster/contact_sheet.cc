@@ -15,11 +15,13 @@ constexpr int kCaptionScale = 2;
 constexpr int kTitleScale = 3;
 constexpr Color kInk = {32, 32, 32};
 
-int Enlargement(const Image& image) { return std::max(1, kWantedSide / std::max({image.width(), image.height(), 1})); }
+int Enlargement(const RgbImage& image) {
+  return std::max(1, kWantedSide / std::max({image.width(), image.height(), 1}));
+}
 
 }  // namespace
 
-Image ContactSheet(const std::string& title, const std::vector<Tile>& tiles) {
+RgbImage ContactSheet(const std::string& title, const std::vector<Tile>& tiles) {
   int width = 0, picture_height = 0, caption_lines = 0;
   for (const Tile& tile : tiles) {
     const int factor = Enlargement(tile.image);
@@ -36,8 +38,8 @@ Image ContactSheet(const std::string& title, const std::vector<Tile>& tiles) {
   const int columns = std::max(1, (count + rows - 1) / rows);
   const int title_height = title.empty() ? 0 : kTextHeight * kTitleScale + kCaptionGap;
 
-  Image sheet(kMargin + std::max(columns * (width + kMargin), TextWidth(title, kTitleScale) + kMargin),
-              kMargin + title_height + (count + columns - 1) / columns * (height + kMargin));
+  RgbImage sheet(kMargin + std::max(columns * (width + kMargin), TextWidth(title, kTitleScale) + kMargin),
+                 kMargin + title_height + (count + columns - 1) / columns * (height + kMargin));
   DrawText(kMargin, kMargin, title, kTitleScale, kInk, &sheet);
   for (int i = 0; i < count; ++i) {
     const Tile& tile = tiles[static_cast<size_t>(i)];

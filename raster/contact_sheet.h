@@ -4,18 +4,18 @@
 #include <string>
 #include <vector>
 
-#include "raster/image.h"
+#include "raster/rgb_image.h"
 
 namespace lowbit {
 
 struct Tile {
-  Image image;
+  RgbImage image;
   std::vector<std::string> caption;  // lines
 };
 
 // Pictures side by side in rows, read from left to right and from top to bottom, under a title, each with its caption
 // below. Small pictures are enlarged by a whole factor, to some 192 pixels; every caption is shown in full.
-Image ContactSheet(const std::string& title, const std::vector<Tile>& tiles);
+RgbImage ContactSheet(const std::string& title, const std::vector<Tile>& tiles);
 
 }  // namespace lowbit
 

@@ -6,7 +6,7 @@
 
 namespace lowbit {
 
-std::string EncodePng(const Image& image) {
+std::string EncodePng(const RgbImage& image) {
   LOWBIT_CHECK(image.width() > 0 && image.height() > 0, "no PNG of ", image.width(), " by ", image.height());
   std::string png;
   const auto append = [](void* context, void* data, int size) {

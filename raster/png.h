@@ -3,12 +3,12 @@
 
 #include <string>
 
-#include "raster/image.h"
+#include "raster/rgb_image.h"
 
 namespace lowbit {
 
 // A PNG file of at least one pixel: 8 bits each of red, green and blue.
-std::string EncodePng(const Image& image);
+std::string EncodePng(const RgbImage& image);
 
 }  // namespace lowbit
 

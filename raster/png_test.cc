@@ -10,7 +10,7 @@ namespace lowbit {
 namespace {
 
 TEST(Png, IsReadBackPixelByPixel) {
-  Image image(7, 5);
+  RgbImage image(7, 5);
   for (int y = 0; y < 5; ++y) {
     for (int x = 0; x < 7; ++x) {
       image.Fill(x, y, 1, 1, {static_cast<uint8_t>(40 * x), static_cast<uint8_t>(50 * y), static_cast<uint8_t>(x * y)});
@@ -30,10 +30,10 @@ TEST(Png, IsReadBackPixelByPixel) {
 }
 
 TEST(Png, TheSamePictureGivesTheSameBytes) {
-  EXPECT_EQ(EncodePng(Image(30, 20, {1, 2, 3})), EncodePng(Image(30, 20, {1, 2, 3})));
+  EXPECT_EQ(EncodePng(RgbImage(30, 20, {1, 2, 3})), EncodePng(RgbImage(30, 20, {1, 2, 3})));
 }
 
-TEST(PngDeathTest, NoPixel) { EXPECT_DEATH(EncodePng(Image(0, 3)), "no PNG of 0 by 3"); }
+TEST(PngDeathTest, NoPixel) { EXPECT_DEATH(EncodePng(RgbImage(0, 3)), "no PNG of 0 by 3"); }
 
 }  // namespace
 }  // namespace lowbit

@@ -28,7 +28,7 @@ int TextWidth(absl::string_view text, int scale) {
   return stb_easy_font_width(drawable.data()) * scale;
 }
 
-void DrawText(int x, int y, absl::string_view text, int scale, Color color, Image* image) {
+void DrawText(int x, int y, absl::string_view text, int scale, Color color, RgbImage* image) {
   // A character is some rectangles, four corners each: x, y, z in float and four bytes of colour.
   constexpr size_t kCorner = 16;
   constexpr size_t kMostRectangles = 24;  // of one character

@@ -2,7 +2,7 @@
 #define LOWBIT_RASTER_TEXT_H_
 
 #include "absl/strings/string_view.h"
-#include "raster/image.h"
+#include "raster/rgb_image.h"
 
 namespace lowbit {
 
@@ -14,7 +14,7 @@ constexpr int kTextHeight = 12;
 int TextWidth(absl::string_view text, int scale);
 
 // (x, y) is the upper left corner.
-void DrawText(int x, int y, absl::string_view text, int scale, Color color, Image* image);
+void DrawText(int x, int y, absl::string_view text, int scale, Color color, RgbImage* image);
 
 }  // namespace lowbit
 

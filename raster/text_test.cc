@@ -9,7 +9,7 @@ namespace {
 
 // The picture in rows of "#" and ".".
 std::string Drawn(absl::string_view text, int scale, int width, int height) {
-  Image image(width, height);
+  RgbImage image(width, height);
   DrawText(0, 0, text, scale, kBlack, &image);
   std::string rows;
   for (int y = 0; y < height; ++y) {
@@ -26,12 +26,12 @@ TEST(Text, DrawsLetters) {
 
 TEST(Text, ScalesEveryStroke) {
   EXPECT_EQ(TextWidth("T", 3), 3 * TextWidth("T", 1));
-  const Image small = [] {
-    Image image(TextWidth("Rg%4", 1), kTextHeight);
+  const RgbImage small = [] {
+    RgbImage image(TextWidth("Rg%4", 1), kTextHeight);
     DrawText(0, 0, "Rg%4", 1, kBlack, &image);
     return image;
   }();
-  Image large(small.width() * 3, small.height() * 3);
+  RgbImage large(small.width() * 3, small.height() * 3);
   DrawText(0, 0, "Rg%4", 3, kBlack, &large);
   EXPECT_EQ(large.bytes(), Enlarge(small, 3).bytes());
 }
@@ -39,7 +39,7 @@ TEST(Text, ScalesEveryStroke) {
 TEST(Text, EveryCharacterKeepsToItsWidthAndTheLinesHeight) {
   for (char c = ' '; c <= '~'; ++c) {
     const std::string text(1, c);
-    Image image(40, 40);
+    RgbImage image(40, 40);
     DrawText(10, 10, text, 1, kBlack, &image);
     for (int y = 0; y < 40; ++y) {
       for (int x = 0; x < 40; ++x) {
@@ -59,9 +59,9 @@ TEST(Text, WhatTheFontLacksIsAQuestionMark) {
 
 TEST(Text, LongTextIsDrawnToItsEnd) {
   const std::string text(500, '%');
-  Image image(TextWidth(text, 1), kTextHeight);
+  RgbImage image(TextWidth(text, 1), kTextHeight);
   DrawText(0, 0, text, 1, kBlack, &image);
-  Image last(TextWidth("%", 1), kTextHeight);
+  RgbImage last(TextWidth("%", 1), kTextHeight);
   DrawText(0, 0, "%", 1, kBlack, &last);
   int ink = 0;
   for (int y = 0; y < kTextHeight; ++y) {

@@ -45,7 +45,8 @@ absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluationEng
 
 // "mistakes.png"; if an earlier step wrote that, "mistakes_<label>.png" and so on.
 std::string MistakesFile(const RunContext& context, const std::string& label) {
-  std::string safe = label;
+  constexpr size_t kLongest = 100;  // a file's name has its limits
+  std::string safe = label.substr(0, kLongest);
   for (char& c : safe) {
     if (!absl::ascii_isalnum(c) && c != '.' && c != '-' && c != '+' && c != '=') c = '_';
   }
@@ -62,8 +63,8 @@ std::string MistakesFile(const RunContext& context, const std::string& label) {
   }
 }
 
-absl::StatusOr<Image> DrawMistakes(const std::string& label, const std::vector<Mistake>& mistakes,
-                                   const Dataset& images) {
+absl::StatusOr<RgbImage> DrawMistakes(const std::string& label, const std::vector<Mistake>& mistakes,
+                                      const Dataset& images) {
   const ImageShape shape = images.image_shape();
   const std::vector<std::string>& names = images.class_names();
   std::vector<Tile> tiles;
@@ -125,30 +126,27 @@ class EvaluateStepImpl : public Step {
     auto& record = context.report->steps.back();
     record["images"] = row.result.metrics.images;
     record["top1"] = row.result.metrics.top1;
+    // Evaluations of one run (of one value, in a sweep) are the steps of a chart.
+    auto& rows = context.report->rows;
+    const int64_t step = std::count_if(rows.begin(), rows.end(),
+                                       [&](const EvaluationRow& other) { return other.variant == context.variant; });
+    // In the report before anything can go wrong with the pictures.
     context.report->class_names = test->class_names();
+    rows.push_back(std::move(row));
     if (config_.per_class()) {
-      Say(absl::StrCat("evaluate ", row.label(), ", class by class:"), PerClassTable(row, test->class_names()));
+      Say(absl::StrCat("evaluate ", rows.back().label(), ", class by class:"),
+          PerClassTable(rows.back(), test->class_names()));
     }
-    if (context.events != nullptr) LOWBIT_RETURN_IF_ERROR(WriteEvents(context, row));
-    if (config_.mistakes() > 0) LOWBIT_RETURN_IF_ERROR(ShowMistakes(context, row, *test));
-    context.report->rows.push_back(std::move(row));
-    return absl::OkStatus();
+    if (context.events != nullptr) LOWBIT_RETURN_IF_ERROR(WriteEvents(context, rows.back(), step));
+    return config_.mistakes() > 0 ? ShowMistakes(context, rows.back(), *test, step) : absl::OkStatus();
   }
 
  private:
   // A heading, and a table that ends with a newline.
   static void Say(absl::string_view heading, absl::string_view table) { LogLine(absl::StrCat(heading, "\n\n", table)); }
 
-  // Evaluations of one run (of one value, in a sweep) are the steps of a chart.
-  static int64_t EventStep(const RunContext& context) {
-    const auto& rows = context.report->rows;
-    return std::count_if(rows.begin(), rows.end(),
-                         [&](const EvaluationRow& row) { return row.variant == context.variant; });
-  }
-
-  static absl::Status WriteEvents(const RunContext& context, const EvaluationRow& row) {
+  static absl::Status WriteEvents(const RunContext& context, const EvaluationRow& row, int64_t step) {
     const ClassificationReport& metrics = row.result.metrics;
-    const int64_t step = EventStep(context);
     const std::pair<std::string, double> scalars[] = {
         {"evaluate/accuracy", metrics.top1},
         {absl::StrCat("evaluate/top-", metrics.k), metrics.topk},
@@ -159,20 +157,21 @@ class EvaluateStepImpl : public Step {
     for (const auto& [tag, value] : scalars) LOWBIT_RETURN_IF_ERROR(context.events->AddScalar(tag, step, value));
     const std::string label =
         row.variant.empty() ? row.label() : absl::StrCat(context.report->column, " ", row.label());
-    const Image confusion = ConfusionPicture(absl::StrFormat("%s: %.2f %% right", label, 100 * metrics.top1),
-                                             row.result.confusion, context.report->class_names);
+    const RgbImage confusion = ConfusionPicture(absl::StrFormat("%s: %.2f %% right", label, 100 * metrics.top1),
+                                                row.result.confusion, context.report->class_names);
     return context.events->AddImage("evaluate/confusion", step, EncodePng(confusion), confusion.width(),
                                     confusion.height());
   }
 
-  static absl::Status ShowMistakes(const RunContext& context, const EvaluationRow& row, const Dataset& images) {
+  static absl::Status ShowMistakes(const RunContext& context, const EvaluationRow& row, const Dataset& images,
+                                   int64_t step) {
     if (row.result.mistakes.empty()) {
       LogLine(absl::StrCat("evaluate ", row.label(), ": no mistakes"));
       return absl::OkStatus();
     }
     const std::string label =
         row.variant.empty() ? row.label() : absl::StrCat(context.report->column, " ", row.label());
-    LOWBIT_ASSIGN_OR_RETURN(const Image sheet, DrawMistakes(label, row.result.mistakes, images));
+    LOWBIT_ASSIGN_OR_RETURN(const RgbImage sheet, DrawMistakes(label, row.result.mistakes, images));
     const std::string file = MistakesFile(context, row.label());
     const std::string path = JoinPath(context.folder, file);
     const std::string png = EncodePng(sheet);
@@ -182,7 +181,7 @@ class EvaluateStepImpl : public Step {
     Say(absl::StrCat("evaluate ", row.label(), ", most confident mistakes (", path, "):"),
         MistakesTable(row, images.class_names()));
     if (context.events == nullptr) return absl::OkStatus();
-    return context.events->AddImage("evaluate/mistakes", EventStep(context), png, sheet.width(), sheet.height());
+    return context.events->AddImage("evaluate/mistakes", step, png, sheet.width(), sheet.height());
   }
 
   const EvaluateStep config_;

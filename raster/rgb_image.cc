@@ -1,4 +1,4 @@
-#include "raster/image.h"
+#include "raster/rgb_image.h"
 
 #include <algorithm>
 
@@ -6,19 +6,19 @@
 
 namespace lowbit {
 
-Image::Image(int width, int height, Color background) : width_(width), height_(height) {
+RgbImage::RgbImage(int width, int height, Color background) : width_(width), height_(height) {
   LOWBIT_CHECK(width >= 0 && height >= 0, "a picture of ", width, " by ", height);
   bytes_.resize(static_cast<size_t>(width) * static_cast<size_t>(height) * 3);
   Fill(0, 0, width, height, background);
 }
 
-Color Image::at(int x, int y) const {
+Color RgbImage::at(int x, int y) const {
   LOWBIT_CHECK(x >= 0 && x < width_ && y >= 0 && y < height_, "(", x, ", ", y, ") of ", width_, " by ", height_);
   const uint8_t* pixel = &bytes_[(static_cast<size_t>(y) * static_cast<size_t>(width_) + static_cast<size_t>(x)) * 3];
   return {pixel[0], pixel[1], pixel[2]};
 }
 
-void Image::Fill(int x, int y, int width, int height, Color color) {
+void RgbImage::Fill(int x, int y, int width, int height, Color color) {
   const int right = std::min(x + width, width_);
   const int bottom = std::min(y + height, height_);
   for (int row = std::max(y, 0); row < bottom; ++row) {
@@ -32,14 +32,14 @@ void Image::Fill(int x, int y, int width, int height, Color color) {
   }
 }
 
-void Image::Draw(int x, int y, const Image& image) {
+void RgbImage::Draw(int x, int y, const RgbImage& image) {
   for (int row = 0; row < image.height(); ++row) {
     for (int column = 0; column < image.width(); ++column) Fill(x + column, y + row, 1, 1, image.at(column, row));
   }
 }
 
-Image FromPlanes(const uint8_t* chw, int channels, int height, int width) {
-  Image image(width, height);
+RgbImage FromPlanes(const uint8_t* chw, int channels, int height, int width) {
+  RgbImage image(width, height);
   const int area = height * width;
   const int green = channels == 3 ? area : 0;
   const int blue = channels == 3 ? 2 * area : 0;
@@ -47,17 +47,17 @@ Image FromPlanes(const uint8_t* chw, int channels, int height, int width) {
   return image;
 }
 
-Image Enlarge(const Image& image, int factor) {
+RgbImage Enlarge(const RgbImage& image, int factor) {
   LOWBIT_CHECK(factor >= 1, "enlarged ", factor, " times");
-  Image large(image.width() * factor, image.height() * factor);
+  RgbImage large(image.width() * factor, image.height() * factor);
   for (int y = 0; y < image.height(); ++y) {
     for (int x = 0; x < image.width(); ++x) large.Fill(x * factor, y * factor, factor, factor, image.at(x, y));
   }
   return large;
 }
 
-Image TurnLeft(const Image& image) {
-  Image turned(image.height(), image.width());
+RgbImage TurnLeft(const RgbImage& image) {
+  RgbImage turned(image.height(), image.width());
   for (int y = 0; y < image.height(); ++y) {
     for (int x = 0; x < image.width(); ++x) turned.Fill(y, image.width() - 1 - x, 1, 1, image.at(x, y));
   }

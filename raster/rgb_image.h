@@ -1,5 +1,5 @@
-#ifndef LOWBIT_RASTER_IMAGE_H_
-#define LOWBIT_RASTER_IMAGE_H_
+#ifndef LOWBIT_RASTER_RGB_IMAGE_H_
+#define LOWBIT_RASTER_RGB_IMAGE_H_
 
 #include <cstdint>
 #include <vector>
@@ -20,10 +20,10 @@ constexpr Color kBlack = {0, 0, 0};
 constexpr Color kWhite = {255, 255, 255};
 
 // A picture of 8-bit red, green and blue. What is drawn outside of it is cut off.
-class Image {
+class RgbImage {
  public:
   // Both at least 0.
-  Image(int width, int height, Color background = kWhite);
+  RgbImage(int width, int height, Color background = kWhite);
 
   int width() const { return width_; }
   int height() const { return height_; }
@@ -38,7 +38,7 @@ class Image {
   void Fill(int x, int y, int width, int height, Color color);
 
   // `image` with its upper left corner at (x, y).
-  void Draw(int x, int y, const Image& image);
+  void Draw(int x, int y, const RgbImage& image);
 
  private:
   int width_;
@@ -48,14 +48,14 @@ class Image {
 
 // From 8-bit planes as data sets have them: channels, then rows, then columns. Three channels are red, green and blue;
 // of any other number the first one is shown in grey.
-Image FromPlanes(const uint8_t* chw, int channels, int height, int width);
+RgbImage FromPlanes(const uint8_t* chw, int channels, int height, int width);
 
 // Every pixel becomes a square of `factor` by `factor`.
-Image Enlarge(const Image& image, int factor);
+RgbImage Enlarge(const RgbImage& image, int factor);
 
 // A quarter turn to the left: text then reads from the bottom up.
-Image TurnLeft(const Image& image);
+RgbImage TurnLeft(const RgbImage& image);
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_RASTER_IMAGE_H_
+#endif  // LOWBIT_RASTER_RGB_IMAGE_H_
