@@ -69,8 +69,6 @@ class RecordFile {
 
   absl::Status Append(absl::string_view record);
 
-  const std::string& path() const { return path_; }
-
  private:
   RecordFile(std::string path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
 

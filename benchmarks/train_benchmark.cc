@@ -41,10 +41,14 @@ void BM_TrainingStep(benchmark::State& state) {
   at::set_num_threads(static_cast<int>(state.range(0)));
   const ParameterMap initial = InitParameters(*BuildResnetCifar({}), 1);
   std::vector<Contestant> contestants;
-  contestants.push_back({"own", MakeExecutorStep(initial, /*bfloat16=*/false)});
+  ExecutorOptions own_nchw, own_bfloat16;
+  own_nchw.channels_last = false;
+  own_bfloat16.bfloat16 = true;
+  contestants.push_back({"own", MakeExecutorStep(initial)});
   contestants.push_back({"nchw", MakeModuleStep(initial, at::MemoryFormat::Contiguous)});
   contestants.push_back({"nhwc", MakeModuleStep(initial, at::MemoryFormat::ChannelsLast)});
-  if (HasBFloat16(at::kCPU)) contestants.push_back({"bfloat16", MakeExecutorStep(initial, /*bfloat16=*/true)});
+  contestants.push_back({"own_nchw", MakeExecutorStep(initial, own_nchw)});
+  if (HasBFloat16(at::kCPU)) contestants.push_back({"own_bfloat16", MakeExecutorStep(initial, own_bfloat16)});
   const at::Tensor images = at::rand({kBatch, 3, 32, 32});
   const at::Tensor labels = at::randint(10, {kBatch}, at::kLong);
   for (Contestant& contestant : contestants)
@@ -60,7 +64,8 @@ void BM_TrainingStep(benchmark::State& state) {
   for (const Contestant& contestant : contestants) state.counters[contestant.name] = rate(contestant);
   state.counters["over_nchw"] = rate(contestants[0]) / rate(contestants[1]);
   state.counters["over_nhwc"] = rate(contestants[0]) / rate(contestants[2]);
-  if (contestants.size() > 3) state.counters["bfloat16_over_own"] = rate(contestants[3]) / rate(contestants[0]);
+  state.counters["over_own_nchw"] = rate(contestants[0]) / rate(contestants[3]);
+  if (contestants.size() > 4) state.counters["bfloat16_over_own"] = rate(contestants[4]) / rate(contestants[0]);
 }
 BENCHMARK(BM_TrainingStep)
     ->ArgName("threads")

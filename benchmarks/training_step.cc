@@ -34,10 +34,8 @@ ParameterMap Learned(const ParameterMap& parameters) {
   return learned;
 }
 
-Executor MakeExecutor(const ParameterMap& parameters, bool bfloat16) {
-  ExecutorOptions options;
+Executor MakeExecutor(const ParameterMap& parameters, ExecutorOptions options) {
   options.training = true;
-  options.bfloat16 = bfloat16;
   auto executor = Executor::Create(*BuildResnetCifar({}), parameters, options);
   LOWBIT_CHECK(executor.ok(), executor.status().message());
   return *std::move(executor);
@@ -45,10 +43,10 @@ Executor MakeExecutor(const ParameterMap& parameters, bool bfloat16) {
 
 class ExecutorStep : public TrainingStep {
  public:
-  ExecutorStep(const ParameterMap& initial, bool bfloat16)
+  ExecutorStep(const ParameterMap& initial, const ExecutorOptions& options)
       : parameters_(CloneParameters(initial)),
         optimizer_(Sgd(), Learned(parameters_)),
-        executor_(MakeExecutor(parameters_, bfloat16)) {}
+        executor_(MakeExecutor(parameters_, options)) {}
 
   double Run(const at::Tensor& images, const at::Tensor& labels) override {
     const auto logits = executor_.Forward(images);
@@ -100,8 +98,8 @@ class ModuleStep : public TrainingStep {
 
 }  // namespace
 
-std::unique_ptr<TrainingStep> MakeExecutorStep(const ParameterMap& initial, bool bfloat16) {
-  return std::make_unique<ExecutorStep>(initial, bfloat16);
+std::unique_ptr<TrainingStep> MakeExecutorStep(const ParameterMap& initial, ExecutorOptions options) {
+  return std::make_unique<ExecutorStep>(initial, options);
 }
 
 std::unique_ptr<TrainingStep> MakeModuleStep(const ParameterMap& initial, at::MemoryFormat memory_order) {

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "model/executor.h"
 #include "model/parameters.h"
 
 namespace lowbit {
@@ -21,7 +22,8 @@ class TrainingStep {
 };
 
 // As the trainer does it: Executor and Optimizer.
-std::unique_ptr<TrainingStep> MakeExecutorStep(const ParameterMap& initial, bool bfloat16);
+// `options.training` is on in any case.
+std::unique_ptr<TrainingStep> MakeExecutorStep(const ParameterMap& initial, ExecutorOptions options = {});
 
 // As one writes it with LibTorch: torch::nn modules and torch::optim::SGD.
 std::unique_ptr<TrainingStep> MakeModuleStep(const ParameterMap& initial, at::MemoryFormat memory_order);

@@ -25,7 +25,7 @@ TEST(TrainingStepTest, TheExecutorsStepIsTheModules) {
   const at::Tensor labels = at::arange(16).remainder(10);
   // One order for both: another one sums in another order, which turns a relu near zero on or off now and then, and the
   // gradients then differ by more than rounding. The Executor's is channels-last.
-  const auto own = MakeExecutorStep(initial, /*bfloat16=*/false);
+  const auto own = MakeExecutorStep(initial);
   const auto modules = MakeModuleStep(initial, at::MemoryFormat::ChannelsLast);
   const auto other_order = MakeModuleStep(initial, at::MemoryFormat::Contiguous);
   const double loss = modules->Run(images, labels);
@@ -50,8 +50,10 @@ TEST(TrainingStepTest, MixedPrecisionIsNear) {
   at::manual_seed(2);
   const at::Tensor images = at::randn({16, 3, 32, 32});
   const at::Tensor labels = at::arange(16).remainder(10);
-  const double loss = MakeExecutorStep(initial, false)->Run(images, labels);
-  EXPECT_NEAR(MakeExecutorStep(initial, true)->Run(images, labels), loss, 0.02 * loss);
+  ExecutorOptions mixed;
+  mixed.bfloat16 = true;
+  const double loss = MakeExecutorStep(initial)->Run(images, labels);
+  EXPECT_NEAR(MakeExecutorStep(initial, mixed)->Run(images, labels), loss, 0.02 * loss);
 }
 
 }  // namespace

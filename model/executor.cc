@@ -114,7 +114,8 @@ struct Executor::RunOp {
       return at::mkldnn_convolution(x().contiguous(memory_order), plan.weight, plan.bias, op.padding, op.stride,
                                     op.dilation, op.groups);
     }
-    return at::convolution(x(), ToCompute(plan.weight), ToCompute(plan.bias), op.stride, op.padding, op.dilation,
+    return at::convolution(ToCompute(x()), ToCompute(plan.weight), ToCompute(plan.bias), op.stride, op.padding,
+                           op.dilation,
                            /*transposed=*/false, /*output_padding=*/{0, 0}, op.groups);
   }
 
@@ -138,7 +139,9 @@ struct Executor::RunOp {
 
   at::Tensor operator()(const Flatten&) const { return at::flatten(x(), 1); }
 
-  at::Tensor operator()(const AvgPool& op) const { return at::avg_pool2d(x(), op.kernel, op.stride, op.padding); }
+  at::Tensor operator()(const AvgPool& op) const {
+    return at::avg_pool2d(x().to(at::kFloat), op.kernel, op.stride, op.padding);
+  }
 
   at::Tensor operator()(const MaxPool& op) const { return at::max_pool2d(x(), op.kernel, op.stride, op.padding); }
 

@@ -45,7 +45,8 @@ struct ExecutorOptions {
   bool bfloat16 = false;
 };
 
-// Whether arithmetic in bfloat16 saves time there: on any GPU, on a CPU with AVX512-BF16.
+// Whether there is arithmetic in bfloat16: on a CPU with AVX512-BF16, and on GPUs, of which those before Ampere make
+// heavy weather of it.
 bool HasBFloat16(c10::Device device);
 
 // Runs a graph layer by layer on ATen, on the device that the parameters are on. Images must be there, too.

@@ -335,9 +335,7 @@ double Distance(const at::Tensor& got, const at::Tensor& wanted) {
 
 // bfloat16 has 8 significant bits: a rounding is off by 2^-8 of the number at most, and there are some 20 layers of
 // them.
-TEST(ExecutorTest, MixedPrecisionIsNear32Bits) {
-  if (!HasBFloat16(at::kCPU)) GTEST_SKIP() << "no AVX512-BF16 here";
-  const auto graph = BuildResnetCifar({});
+void ExpectMixedPrecisionNear32Bits(const absl::StatusOr<Graph>& graph) {
   ASSERT_TRUE(graph.ok()) << graph.status();
   ParameterMap parameters[2] = {InitParameters(*graph, 1), InitParameters(*graph, 1)};
   const at::Tensor images = Random({16, 3, 32, 32}, 5);
@@ -369,6 +367,15 @@ TEST(ExecutorTest, MixedPrecisionIsNear32Bits) {
     // most for the same network).
     EXPECT_LT(Distance(value.grad(), parameters[0].at(name).grad()), 0.45);
   }
+}
+
+TEST(ExecutorTest, MixedPrecisionIsNear32Bits) {
+  if (!HasBFloat16(at::kCPU)) GTEST_SKIP() << "no AVX512-BF16 here";
+  ExpectMixedPrecisionNear32Bits(BuildResnetCifar({}));
+  BasicBlockResnetOptions narrow;
+  narrow.blocks = {1, 1};
+  narrow.widths = {8, 16};
+  ExpectMixedPrecisionNear32Bits(BuildBasicBlockResnet(narrow));
 }
 
 // Without training there is nothing of it: the option is the trainer's.

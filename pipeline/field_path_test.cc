@@ -38,7 +38,7 @@ TEST(FieldPath, FindFieldSuggests) {
   EXPECT_EQ(
       field.status().message(),
       "unknown PipelineConfig field \"stepz\"; did you mean \"steps\"? (known: dataset, model, name, output_dir, seed, "
-      "steps, sweep, threads)");
+      "steps, sweep, tensorboard, threads)");
   EXPECT_EQ((*FindField(*PipelineConfig::descriptor(), "seed"))->number(), 5);
 }
 

@@ -105,40 +105,52 @@ absl::Status CheckCombination(const ModelConfig& config, bool has_architecture) 
   return absl::OkStatus();
 }
 
+absl::StatusOr<NewestModel> Found(const std::string& path, absl::string_view field, absl::string_view what,
+                                  const PipelineConfig& config) {
+  if (!path.empty()) return NewestModel{path, std::string(field)};
+  const std::string left =
+      absl::StrCat("no run has left ", what, " in ", config.output_dir(), "/*/ that could be taken");
+  if (config.model().newest() != ModelConfig::NONE) return PrependField(absl::NotFoundError(left), "model.newest");
+  return PrependField(absl::NotFoundError(absl::StrCat("names no model, and ", left, " instead")), "model");
+}
+
+// Files of other networks, and of folded ones, lie beside those that are looked for.
+absl::StatusOr<NewestModel> FindNewestWeights(const std::string& output_dir, const PipelineConfig& config) {
+  if (config.model().architecture_case() == ModelConfig::ARCHITECTURE_NOT_SET) {
+    return FieldError("model.newest", "say of which architecture: resnet_cifar {} or basic_block_resnet {}");
+  }
+  auto graph = BuildGraph(config.model());
+  if (!graph.ok()) return PrependField(graph.status(), "model");
+  ModelConfig candidate = config.model();
+  for (const std::string& path : WeightsNewestFirst(output_dir)) {
+    candidate.set_weights(path);
+    if (LoadWeights(candidate, *graph).ok()) return NewestModel{path, "weights"};
+  }
+  return Found("", "weights", "a safetensors file with the parameters of this network", config);
+}
+
 }  // namespace
 
 absl::StatusOr<NewestModel> FindNewest(const PipelineConfig& config) {
   const ModelConfig& model = config.model();
   const bool names_a_file =
       !model.weights().empty() || !model.quantized_model().empty() || !model.torch_int8_model().empty();
-  if (model.newest() != NONE && names_a_file) {
+  if (model.newest() != ModelConfig::NONE && names_a_file) {
     return FieldError("model.newest", "stands in for a file, and there is one named; take out one of the two");
   }
   const std::string output_dir = UserPath(config.output_dir());
-  NewestModel newest;
-  std::string files;
   switch (model.newest()) {
-    case NONE:
-      if (names_a_file || model.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET) return newest;
+    case ModelConfig::NONE:
+      if (names_a_file || model.architecture_case() != ModelConfig::ARCHITECTURE_NOT_SET) return NewestModel();
       [[fallthrough]];
-    case PACKED:
-      newest = {NewestPackedModel(output_dir), "quantized_model"};
-      files = "model*.safetensors";
-      break;
-    case WEIGHTS:
-      newest = {NewestWeights(output_dir), "weights"};
-      files = "best.safetensors or weights.safetensors";
-      break;
-    case INT8:
-      newest = {NewestTorchInt8Model(output_dir), "torch_int8_model"};
-      files = "int8.pt";
+    case ModelConfig::PACKED:
+      return Found(NewestPackedModel(output_dir), "quantized_model", "a model*.safetensors", config);
+    case ModelConfig::INT8:
+      return Found(NewestTorchInt8Model(output_dir), "torch_int8_model", "an int8.pt", config);
+    case ModelConfig::WEIGHTS:
       break;
   }
-  if (!newest.path.empty()) return newest;
-  const std::string left =
-      absl::StrCat("no run has left a ", files, " in ", config.output_dir(), "/*/ that could be taken");
-  if (model.newest() != NONE) return PrependField(absl::NotFoundError(left), "model.newest");
-  return PrependField(absl::NotFoundError(absl::StrCat("names no model, and ", left, " instead")), "model");
+  return FindNewestWeights(output_dir, config);
 }
 
 absl::StatusOr<LoadedModel> LoadModel(const ModelConfig& config, uint64_t seed) {

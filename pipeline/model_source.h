@@ -32,7 +32,8 @@ struct NewestModel {
 };
 
 // For an (effective) config that wants the newest file of some kind in its output_dir, which one without a model does
-// too: the packed one. NotFound if no run has left any, InvalidArgument if it also names a file; with the field.
+// too: the packed one. Weights are those that fit the architecture. NotFound if no run has left any, InvalidArgument if
+// it also names a file; with the field.
 absl::StatusOr<NewestModel> FindNewest(const PipelineConfig& config);
 
 // Builds the network and reads its file, relative to the user's folder. Errors name the field of ModelConfig.

@@ -28,38 +28,37 @@ bool IsNewer(const FoundFile& a, const FoundFile& b) {
   return a.time > b.time || (a.time == b.time && a.path > b.path);
 }
 
-// The newest file in `folder` of which `wanted` says yes. Files that vanish meanwhile are passed over.
-FoundFile NewestFile(const fs::path& folder, const std::function<bool(const fs::path&)>& wanted) {
-  FoundFile newest;
+using OnFile = std::function<void(const fs::path& path, fs::file_time_type time)>;
+
+// Files that vanish meanwhile are passed over.
+void ForEachFile(const fs::path& folder, const OnFile& on_file) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     std::error_code gone;
-    const FoundFile file{entry.path(), entry.last_write_time(gone)};
-    if (!gone && wanted(file.path) && IsNewer(file, newest)) newest = file;
+    const fs::file_time_type time = entry.last_write_time(gone);
+    if (!gone) on_file(entry.path(), time);
   }
-  return newest;
+}
+
+// The files of a run: its own, and those of its sweep's values, each of which has a folder in it.
+void ForEachFileOfRun(const fs::path& run, const OnFile& on_file) {
+  ForEachFile(run, on_file);
+  ForEachFile(run, [&](const fs::path& path, fs::file_time_type) { ForEachFile(path, on_file); });
+}
+
+void ForEachFileOfRuns(const std::string& output_dir, const OnFile& on_file) {
+  ForEachFile(output_dir, [&](const fs::path& path, fs::file_time_type) { ForEachFileOfRun(path, on_file); });
 }
 
 bool IsCheckpoint(const fs::path& file) { return file.filename() == "checkpoint.safetensors"; }
 
-// The newest such file of a run: its own, or that of one of its sweep's values, each of which has a folder in it.
-FoundFile NewestOfRun(const fs::path& run, const std::function<bool(const fs::path&)>& wanted) {
-  FoundFile newest = NewestFile(run, wanted);
-  std::error_code error;
-  for (const auto& folder : fs::directory_iterator(run, error)) {
-    const FoundFile file = NewestFile(folder.path(), wanted);
-    if (IsNewer(file, newest)) newest = file;
-  }
-  return newest;
-}
-
+// The newest file of all runs of which `wanted` says yes; empty if there is none.
 std::string NewestOfAllRuns(const std::string& output_dir, const std::function<bool(const fs::path&)>& wanted) {
   FoundFile newest;
-  std::error_code error;
-  for (const auto& run : fs::directory_iterator(output_dir, error)) {
-    const FoundFile file = NewestOfRun(run.path(), wanted);
-    if (IsNewer(file, newest)) newest = file;
-  }
+  ForEachFileOfRuns(output_dir, [&](const fs::path& path, fs::file_time_type time) {
+    const FoundFile file{path, time};
+    if (wanted(path) && IsNewer(file, newest)) newest = file;
+  });
   return newest.path.string();
 }
 
@@ -108,10 +107,18 @@ std::string NewestPackedModel(const std::string& output_dir) {
   });
 }
 
-std::string NewestWeights(const std::string& output_dir) {
-  return NewestOfAllRuns(output_dir, [](const fs::path& path) {
-    return path.filename() == "best.safetensors" || path.filename() == "weights.safetensors";
+std::vector<std::string> WeightsNewestFirst(const std::string& output_dir) {
+  std::vector<FoundFile> files;
+  ForEachFileOfRuns(output_dir, [&](const fs::path& path, fs::file_time_type time) {
+    const std::string name = path.filename().string();
+    if (path.extension() == ".safetensors" && !absl::StartsWith(name, "model") && !IsCheckpoint(path)) {
+      files.push_back({path, time});
+    }
   });
+  std::sort(files.begin(), files.end(), IsNewer);
+  std::vector<std::string> paths;
+  for (const FoundFile& file : files) paths.push_back(file.path.string());
+  return paths;
 }
 
 std::string NewestTorchInt8Model(const std::string& output_dir) {
@@ -121,14 +128,15 @@ std::string NewestTorchInt8Model(const std::string& output_dir) {
 std::string NewestCheckpoint(const std::string& output_dir, absl::string_view name) {
   FoundFile newest;
   std::string newest_run;
-  std::error_code error;
-  for (const auto& run : fs::directory_iterator(output_dir, error)) {
-    if (!IsRunOf(name, run.path().filename().string())) continue;
-    const FoundFile file = NewestOfRun(run.path(), IsCheckpoint);
-    if (!IsNewer(file, newest)) continue;
-    newest = file;
-    newest_run = run.path().string();
-  }
+  ForEachFile(output_dir, [&](const fs::path& run, fs::file_time_type) {
+    if (!IsRunOf(name, run.filename().string())) return;
+    ForEachFileOfRun(run, [&](const fs::path& path, fs::file_time_type time) {
+      const FoundFile file{path, time};
+      if (!IsCheckpoint(path) || !IsNewer(file, newest)) return;
+      newest = file;
+      newest_run = run.string();
+    });
+  });
   return newest_run;
 }
 

@@ -2,6 +2,7 @@
 #define LOWBIT_PIPELINE_PATHS_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 
@@ -18,11 +19,13 @@ std::string UserPath(absl::string_view path);
 std::string FetchedCifar10();
 
 // The file that was written last in the runs' folders in `output_dir`, or in the folders that a sweep's values have in
-// those: a packed model (model*.safetensors), float weights (best.safetensors, weights.safetensors), a model in
-// LibTorch's 8-bit operators (int8.pt). Empty if there is none.
+// those: a packed model (model*.safetensors), a model in LibTorch's 8-bit operators (int8.pt). Empty if there is none.
 std::string NewestPackedModel(const std::string& output_dir);
-std::string NewestWeights(const std::string& output_dir);
 std::string NewestTorchInt8Model(const std::string& output_dir);
+
+// All files there that may be float weights of train and save steps: safetensors files that are neither packed models
+// nor checkpoints.
+std::vector<std::string> WeightsNewestFirst(const std::string& output_dir);
 
 // The run of this name (a folder <name>-<time> of `output_dir`) whose training checkpoint was written last. Empty if
 // there is none.

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace lowbit {
@@ -52,15 +53,18 @@ TEST(NewestPackedModel, OfTheSameMomentIsTheLastByName) {
   EXPECT_EQ(NewestPackedModel(out), out + "/a-2/model.safetensors");
 }
 
-TEST(NewestWeights, AreThoseOfTrainingsAndOfSaveSteps) {
+TEST(WeightsNewestFirst, AreThoseOfTrainingsAndOfSaveSteps) {
   const std::string out = TestFolder("newest_weights");
-  EXPECT_EQ(NewestWeights(out), "");
+  EXPECT_THAT(WeightsNewestFirst(out), testing::IsEmpty());
   Touch(out + "/a-1/best.safetensors", 20);
   Touch(out + "/a-1/checkpoint.safetensors", 0);
   Touch(out + "/b-1/model.safetensors", 0);
-  EXPECT_EQ(NewestWeights(out), out + "/a-1/best.safetensors");
-  Touch(out + "/c-1/weights.safetensors", 10);
-  EXPECT_EQ(NewestWeights(out), out + "/c-1/weights.safetensors");
+  Touch(out + "/b-1/report.json", 0);
+  Touch(out + "/c-1/mine.safetensors", 10);
+  Touch(out + "/c-1/seed=2/best.safetensors", 30);
+  EXPECT_THAT(WeightsNewestFirst(out),
+              testing::ElementsAre(out + "/c-1/mine.safetensors", out + "/a-1/best.safetensors",
+                                   out + "/c-1/seed=2/best.safetensors"));
 }
 
 TEST(NewestTorchInt8Model, MayLieInTheFolderOfASweepsValue) {

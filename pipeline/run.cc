@@ -82,12 +82,15 @@ class Runner {
       report_.steps.push_back({{"step", step.name()}, {"variant", context.variant}});
       const absl::Time begun = absl::Now();
       const absl::Status status = CatchTorch([&] { return step.Run(context, state); });
+      // As soon as there is one, whatever else the step could not do.
+      if (Makes(step, Fact::kQuantized) && state.quantized != nullptr) {
+        LOWBIT_RETURN_IF_ERROR(Save(context.variant, *state.quantized));
+      }
       if (!status.ok()) {
         if (absl::IsCancelled(status)) return status;
         return variant.source.Locate(PrependField(status, absl::StrCat("steps[", i, "].", step.name())));
       }
       report_.steps.back()["seconds"] = absl::ToDoubleSeconds(absl::Now() - begun);
-      if (Makes(step, Fact::kQuantized)) LOWBIT_RETURN_IF_ERROR(Save(context.variant, *state.quantized));
     }
     return absl::OkStatus();
   }

@@ -27,6 +27,7 @@
 #include "pipeline/paths.h"
 #include "tensorboard/event.pb.h"
 #include "tensorboard/record.h"
+#include "torch_int8/torch_int8_model.h"
 
 namespace lowbit {
 namespace {
@@ -262,12 +263,25 @@ TEST_F(RunTest, LibTorchsInt8ModelIsEvaluatedSavedAndLoadedAgain) {
               HasSubstr("needs weights"));
 }
 
+TEST_F(RunTest, LibTorchsEnginesAreNamedWhereItHasNotTheWantedOne) {
+  const std::string message(Plan(absl::StrCat(TrainedModel(), R"(
+    steps { fold { check_images: 32 } }
+    steps { calibrate { num_images: 64 } }
+    steps { torch_int8 { engine: "tensorrt" } }
+  )"))
+                                .status()
+                                .message());
+  EXPECT_THAT(message, HasSubstr("steps[2].torch_int8.engine: this LibTorch has "));
+  for (const std::string& engine : TorchInt8Engines()) EXPECT_THAT(message, HasSubstr(engine));
+  EXPECT_THAT(message, testing::EndsWith(", got \"tensorrt\""));
+}
+
 TEST_F(RunTest, TheNewestWeightsAreThoseOfTheLastTraining) {
   const char kNewest[] =
       "model { basic_block_resnet { blocks: [1] widths: [4] stem_padding: 1 final_pool: 8 num_classes: 4 } "
       "newest: WEIGHTS } steps { evaluate {} }";
   EXPECT_THAT(std::string(Plan(kNewest).status().message()),
-              HasSubstr("model.newest: no run has left a best.safetensors or weights.safetensors in "));
+              HasSubstr("model.newest: no run has left a safetensors file with the parameters of this network in "));
   const auto trained = Run(kTrain);
   ASSERT_TRUE(trained.ok()) << trained.status();
   const auto validated = Run(kNewest);

@@ -75,7 +75,7 @@ TEST(SetField, SaysWhatIsWrongAndChangesNothing) {
   for (const Case& c : {
            Case{"sed", "1",
                 "unknown PipelineConfig field \"sed\"; did you mean \"seed\"? (known: dataset, model, name, "
-                "output_dir, seed, steps, sweep, threads)"},
+                "output_dir, seed, steps, sweep, tensorboard, threads)"},
            Case{"seed", "abc", "Expected integer, got: abc"},
            Case{"seed", "1 threads: 2", "sets another field too: threads"},
            Case{"seed", "", "Expected integer, got: the end of the text"},

@@ -20,7 +20,7 @@ std::vector<CountedValue> Middles(const Histogram& bins) {
 }  // namespace
 
 HistogramSummary SummarizeTensor(const at::Tensor& tensor) {
-  const at::Tensor dense = tensor.detach().contiguous();
+  const at::Tensor dense = tensor.detach().to(at::kCPU).contiguous();
   return SummarizeValues({dense.data_ptr<float>(), static_cast<size_t>(dense.numel())});
 }
 

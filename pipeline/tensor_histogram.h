@@ -11,7 +11,7 @@ namespace lowbit {
 
 // How the numbers of tensors are spread, for people to look at in TensorBoard.
 
-// Of a float32 tensor.
+// Of a float32 tensor, on whatever device.
 HistogramSummary SummarizeTensor(const at::Tensor& tensor);
 
 // Of an activation, from the bins of its statistics: every number counts as the middle of its bin.

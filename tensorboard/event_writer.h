@@ -27,8 +27,6 @@ class EventWriter {
  public:
   explicit EventWriter(std::string folder) : folder_(std::move(folder)) {}
 
-  const std::string& folder() const { return folder_; }
-
   absl::Status AddScalar(absl::string_view tag, int64_t step, double value);
 
   // `description` is Markdown that TensorBoard shows beside the chart.

@@ -161,8 +161,7 @@ class ModuleWriter {
       return absl::StrCat("torch.constant_pad_nd(", InputName(i), ", [0, 0, 0, 0, ", pad->before, ", ", pad->after,
                           "], 0)");
     }
-    return absl::InvalidArgumentError(absl::StrCat("layer \"", graph_.layer(i).name, "\": LibTorch's 8-bit operators ",
-                                                   "have no ", OpName(op), "; fold the batch norms first"));
+    return CheckTorchInt8(graph_);
   }
 
   // Layer i, alone or with its ReLU, whose result has the scale of layer `result`.
@@ -236,8 +235,19 @@ absl::StatusOr<Graph> ParseGraph(const std::string& text) {
 
 struct TorchInt8Model::Module {
   Graph graph;
+  std::string engine;
   torch::jit::Module script;
 };
+
+absl::Status CheckTorchInt8(const Graph& graph) {
+  for (const Layer& layer : graph.layers()) {
+    if (!std::holds_alternative<BatchNorm>(layer.op)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("layer \"", layer.name, "\" is a batch norm that is not folded, which LibTorch's 8-bit operators ",
+                     "do not include"));
+  }
+  return absl::OkStatus();
+}
 
 std::vector<int> TorchInt8Tensors(const Graph& graph) {
   std::vector<int> tensors;
@@ -270,7 +280,7 @@ absl::StatusOr<TorchInt8Model> TorchInt8Model::Create(const Model& model,
   return CatchTorch([&]() -> absl::StatusOr<TorchInt8Model> {
     c10::NoGradGuard no_grad;
     LOWBIT_ASSIGN_OR_RETURN(torch::jit::Module script, ModuleWriter(model, activations).Write());
-    return TorchInt8Model(std::make_shared<Module>(Module{model.graph, std::move(script)}));
+    return TorchInt8Model(std::make_shared<Module>(Module{model.graph, engine, std::move(script)}));
   });
 }
 
@@ -278,10 +288,15 @@ absl::StatusOr<TorchInt8Model> TorchInt8Model::Load(const std::string& path) {
   LOWBIT_ASSIGN_OR_RETURN(std::string bytes, ReadFile(path));
   const std::vector<std::string> engines = TorchInt8Engines();
   if (engines.empty()) return absl::InvalidArgumentError("this LibTorch has no quantized engine");
-  LOWBIT_RETURN_IF_ERROR(SetEngine(engines.front()));
   if (!absl::StartsWith(bytes, "PK")) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": no TorchScript file, which would be a zip archive"));
   }
+  if (!absl::StrContains(bytes, "constants.pkl")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": a zip archive, but no TorchScript file (a PyTorch checkpoint goes in model.weights)"));
+  }
+  // Weights are laid out for the engine while they are read.
+  LOWBIT_RETURN_IF_ERROR(SetEngine(engines.front()));
   torch::jit::ExtraFilesMap files{{kNetworkFile, ""}};
   auto script = CatchTorch([&] {
     std::istringstream stream(std::move(bytes));
@@ -295,7 +310,7 @@ absl::StatusOr<TorchInt8Model> TorchInt8Model::Load(const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": not written by a torch_int8 step: ", graph.status().message()));
   }
-  return TorchInt8Model(std::make_shared<Module>(Module{*std::move(graph), *std::move(script)}));
+  return TorchInt8Model(std::make_shared<Module>(Module{*std::move(graph), engines.front(), *std::move(script)}));
 }
 
 absl::Status TorchInt8Model::Save(const std::string& path) const {
@@ -315,6 +330,8 @@ absl::StatusOr<at::Tensor> TorchInt8Model::Forward(const at::Tensor& images) con
 }
 
 const Graph& TorchInt8Model::graph() const { return module_->graph; }
+
+const std::string& TorchInt8Model::engine() const { return module_->engine; }
 
 int64_t TorchInt8WeightBytes(const Graph& graph) {
   int64_t bytes = 0;

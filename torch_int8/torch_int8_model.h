@@ -22,6 +22,9 @@ namespace lowbit {
 // (pools, shortcuts without parameters) passes codes on under their scale.
 std::vector<int> TorchInt8Tensors(const Graph& graph);
 
+// Whether LibTorch has 8-bit operators for all layers: InvalidArgument naming a batch norm, which has to be folded.
+absl::Status CheckTorchInt8(const Graph& graph);
+
 // The quantized engines that the installed LibTorch has, of x86, onednn, fbgemm and qnnpack, best first: the fastest
 // one that does not saturate on this CPU.
 std::vector<std::string> TorchInt8Engines();
@@ -45,8 +48,9 @@ class TorchInt8Model {
                                                const std::map<std::string, QuantParams>& activations,
                                                const std::string& engine);
 
-  // Reads what Save wrote, for the first of TorchInt8Engines(). A TorchScript file is a program: it can do whatever
-  // TorchScript can, so only load one that you trust. InvalidArgument, naming the file, for any other file.
+  // Reads what Save wrote, for the first of TorchInt8Engines(), which becomes LibTorch's engine for the process. A
+  // TorchScript file is a program: it can do whatever TorchScript can, so only load one that you trust.
+  // InvalidArgument, naming the file, for any other file.
   static absl::StatusOr<TorchInt8Model> Load(const std::string& path);
 
   // Atomically.
@@ -56,6 +60,9 @@ class TorchInt8Model {
   absl::StatusOr<at::Tensor> Forward(const at::Tensor& images) const;
 
   const Graph& graph() const;
+
+  // Which its weights are laid out for.
+  const std::string& engine() const;
 
  private:
   struct Module;  // keeps LibTorch's JIT, which takes long to compile, out of here

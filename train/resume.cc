@@ -35,6 +35,7 @@ std::string ConfigText(TrainConfig config) {
   // begun then can be gone on with.
   if (absl::StartsWith(config.device(), "cuda")) config.set_device("cuda");
   if (absl::StartsWith(config.device(), "cpu")) config.clear_device();
+  if (!config.bfloat16()) config.clear_bfloat16();
   return Text(config);
 }
 

@@ -33,7 +33,7 @@ struct TrainRequest {
   std::string directory;
   bool resume = false;  // go on from the directory's checkpoint instead of `initial`
   // Called after each epoch's checkpoint was written, with the parameters that were validated (the averaged ones where
-  // EMA is on; only to be read). An error ends the training.
+  // EMA is on; only to be read; they are on the device that trains). An error ends the training.
   std::function<absl::Status(const EpochRecord& record, const ParameterMap& parameters)> on_epoch;
 };
 

@@ -25,8 +25,8 @@ namespace {
 constexpr int kMostMistakes = 1000;
 
 // The network as it stands: float, or with what the quantizers chose; or as LibTorch's 8-bit model.
-absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluationEngine engine) {
-  if (engine == TORCH_INT8) {
+absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluateStep::Engine engine) {
+  if (engine == EvaluateStep::TORCH_INT8) {
     return ForwardFunction([model = state.torch_int8](const at::Tensor& x) { return model->Forward(x); });
   }
   if (state.quantized == nullptr) {
@@ -86,7 +86,7 @@ class EvaluateStepImpl : public Step {
 
   std::string name() const override { return "evaluate"; }
   std::vector<Fact> needs() const override {
-    return {config_.engine() == TORCH_INT8 ? Fact::kTorchInt8 : Fact::kWeights};
+    return {config_.engine() == EvaluateStep::TORCH_INT8 ? Fact::kTorchInt8 : Fact::kWeights};
   }
 
   absl::Status Plan(PlanState& plan) const override {
@@ -111,10 +111,11 @@ class EvaluateStepImpl : public Step {
     EvaluationRow row;
     row.variant = context.variant;
     row.name = config_.name();
-    if (config_.engine() == TORCH_INT8) {
+    if (config_.engine() == EvaluateStep::TORCH_INT8) {
       if (row.name.empty()) row.name = "LibTorch int8";
       row.quantized = true;
       row.weight_bytes = TorchInt8WeightBytes(state.torch_int8->graph());
+      context.report->steps.back()["engine"] = state.torch_int8->engine();
     } else {
       row.quantized = state.quantized != nullptr;
       row.weight_bytes = row.quantized ? WeightBytes(*state.quantized) : FloatWeightBytes(state.model.graph);
@@ -145,6 +146,11 @@ class EvaluateStepImpl : public Step {
   // A heading, and a table that ends with a newline.
   static void Say(absl::string_view heading, absl::string_view table) { LogLine(absl::StrCat(heading, "\n\n", table)); }
 
+  // Of a picture: "bits 4".
+  static std::string Title(const RunContext& context, const EvaluationRow& row) {
+    return row.variant.empty() ? row.label() : absl::StrCat(context.report->column, " ", row.label());
+  }
+
   static absl::Status WriteEvents(const RunContext& context, const EvaluationRow& row, int64_t step) {
     const ClassificationReport& metrics = row.result.metrics;
     const std::pair<std::string, double> scalars[] = {
@@ -155,10 +161,9 @@ class EvaluateStepImpl : public Step {
         {"evaluate/F1", metrics.macro.f1},
     };
     for (const auto& [tag, value] : scalars) LOWBIT_RETURN_IF_ERROR(context.events->AddScalar(tag, step, value));
-    const std::string label =
-        row.variant.empty() ? row.label() : absl::StrCat(context.report->column, " ", row.label());
-    const RgbImage confusion = ConfusionPicture(absl::StrFormat("%s: %.2f %% right", label, 100 * metrics.top1),
-                                                row.result.confusion, context.report->class_names);
+    const RgbImage confusion =
+        ConfusionPicture(absl::StrFormat("%s: %.2f %% right", Title(context, row), 100 * metrics.top1),
+                         row.result.confusion, context.report->class_names);
     return context.events->AddImage("evaluate/confusion", step, EncodePng(confusion), confusion.width(),
                                     confusion.height());
   }
@@ -169,9 +174,7 @@ class EvaluateStepImpl : public Step {
       LogLine(absl::StrCat("evaluate ", row.label(), ": no mistakes"));
       return absl::OkStatus();
     }
-    const std::string label =
-        row.variant.empty() ? row.label() : absl::StrCat(context.report->column, " ", row.label());
-    LOWBIT_ASSIGN_OR_RETURN(const RgbImage sheet, DrawMistakes(label, row.result.mistakes, images));
+    LOWBIT_ASSIGN_OR_RETURN(const RgbImage sheet, DrawMistakes(Title(context, row), row.result.mistakes, images));
     const std::string file = MistakesFile(context, row.label());
     const std::string path = JoinPath(context.folder, file);
     const std::string png = EncodePng(sheet);

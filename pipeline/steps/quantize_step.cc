@@ -60,11 +60,10 @@ class QuantizeStepImpl : public Step {
                         {"activations", plan.activations.at(producer).ToString()},
                         {"activations_from", graph.layer(producer).name}});
     }
-    if (context.events != nullptr) {
-      LOWBIT_RETURN_IF_ERROR(WriteHistograms(state.model, state.sample.get(), quantized, context.events));
-    }
+    // The model is kept even if its pictures cannot be written.
     state.quantized = std::make_shared<QuantizedModel>(std::move(quantized));
-    return absl::OkStatus();
+    if (context.events == nullptr) return absl::OkStatus();
+    return WriteHistograms(state.model, state.sample.get(), *state.quantized, context.events);
   }
 
  private:

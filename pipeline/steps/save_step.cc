@@ -51,13 +51,13 @@ absl::StatusOr<std::unique_ptr<Step>> MakeSaveStep(const SaveStep& config) {
   for (const char* ending : {".safetensors", ".pt", ".pth"}) {
     // A packed model, or a training's own file, under the same name would be replaced.
     if (absl::EndsWith(file, ending) && !absl::StartsWith(file, "model") && file != "best.safetensors" &&
-        file != "checkpoint.safetensors") {
+        file != "checkpoint.safetensors" && file != "int8.pt") {
       return std::make_unique<SaveStepImpl>(config);
     }
   }
   return FieldError(
       "file", absl::StrCat("must end in .safetensors, .pt or .pth, and not be the name of a file that a run writes "
-                           "by itself (model*, best.safetensors, checkpoint.safetensors); got \"",
+                           "by itself (model*, best.safetensors, checkpoint.safetensors, int8.pt); got \"",
                            file, "\""));
 }
 

@@ -36,9 +36,11 @@ class TorchInt8StepImpl : public Step {
   std::string name() const override { return "torch_int8"; }
   std::vector<Fact> needs() const override { return {Fact::kWeights, Fact::kFolded, Fact::kStatistics}; }
   std::vector<Fact> makes() const override { return {Fact::kTorchInt8}; }
+  std::vector<Fact> refuses() const override { return {Fact::kTorchInt8}; }
 
   absl::Status Plan(PlanState& plan) const override {
     LOWBIT_RETURN_IF_ERROR(ChooseEngine(config_.engine()).status());
+    LOWBIT_RETURN_IF_ERROR(CheckTorchInt8(plan.model.graph));
     StatsRequest request;
     request.min_max = true;
     request.histogram = true;

@@ -20,7 +20,7 @@ class TrainStepImpl : public Step {
   std::string name() const override { return "train"; }
   std::vector<Fact> makes() const override { return {Fact::kWeights, Fact::kTrained}; }
   std::vector<Fact> refuses() const override {
-    return {Fact::kTrained, Fact::kFolded, Fact::kStatistics, Fact::kQuantized};
+    return {Fact::kTrained, Fact::kFolded, Fact::kStatistics, Fact::kQuantized, Fact::kTorchInt8};
   }
 
   absl::Status Plan(PlanState& plan) const override {
