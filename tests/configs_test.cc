@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/executor.h"
 #include "model/parameters.h"
 #include "model/passes/fold_batch_norm.h"
 #include "model/resnet.h"
@@ -99,6 +100,10 @@ TEST_P(GoodConfigTest, IsPlannedAndSoIsWhatItStandsFor) {
   ASSERT_TRUE(config.ok()) << config.status();
   const bool wide = config->proto().model().has_basic_block_resnet();
   ASSERT_TRUE(config->Set("output_dir", wide ? FolderWithAWideRun() : FolderWithARun(), "the test").ok());
+  for (int i = 0; i < config->proto().steps_size() && !HasBFloat16(at::kCPU); ++i) {
+    if (!config->proto().steps(i).train().bfloat16()) continue;
+    ASSERT_TRUE(config->Set(absl::StrCat("steps[", i, "].train.bfloat16"), "false", "the test").ok());
+  }
   const auto plan = Plan(*config);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(PlanText(*plan), testing::HasSubstr(absl::StrCat("config  ", GetParam())));
