@@ -38,6 +38,11 @@ Histogram::Histogram() : exponent_(kSmallestExponent), counts_(kBins, 0) {}
 
 double Histogram::range() const { return std::ldexp(1.0, exponent_); }
 
+int64_t Histogram::EstimatedZeros() const {
+  const size_t zero = kBins / 2;
+  return std::max<int64_t>(0, counts_[zero] - std::max(counts_[zero - 1], counts_[zero + 1]));
+}
+
 void Histogram::GrowToHold(float abs_max) {
   LOWBIT_CHECK(std::isfinite(abs_max), "no bins for ", abs_max);
   int exponent = 0;

@@ -41,6 +41,9 @@ class Histogram {
   // Bin i covers [bin_lower(i), bin_lower(i + 1)); bin kBins / 2 starts at 0.
   double bin_lower(int i) const { return (i - kBins / 2) * bin_width(); }
   const std::vector<int64_t>& counts() const { return counts_; }
+  // How many values are exactly 0 (half of them after a ReLU), as far as bins can tell: by how much the bin that starts
+  // at 0 is fuller than the fuller one of its neighbours.
+  int64_t EstimatedZeros() const;
 
   // Makes room for values of this magnitude, if there is none yet.
   void GrowToHold(float abs_max);

@@ -191,6 +191,17 @@ TEST(HistogramTest, AHugeOutlierLeavesTheRestAroundZero) {
   EXPECT_EQ(histogram.counts()[2047], 1);
 }
 
+TEST(HistogramTest, ZerosStandOutOfTheirBin) {
+  Histogram histogram;
+  histogram.GrowToHold(1);  // range 2, so bins are 1 / 1024 wide
+  EXPECT_EQ(histogram.EstimatedZeros(), 0);
+  const float values[] = {0, 0, 0, 0, 0.0005f, 0.0015f, 0.0015f, -0.0005f, 0.5f};
+  histogram.Add(values, 9);
+  EXPECT_EQ(histogram.EstimatedZeros(), 5 - 2) << "the bin above holds 2";
+  for (int i = 0; i < 4; ++i) histogram.Add(&values[7], 1);
+  EXPECT_EQ(histogram.EstimatedZeros(), 0) << "the bin below holds 5";
+}
+
 TEST(StatsRequestTest, MergesAndCovers) {
   StatsRequest a;
   EXPECT_TRUE(a.empty());

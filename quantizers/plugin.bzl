@@ -15,6 +15,7 @@ def lowbit_quantizer(name):
         name = "options_proto",
         srcs = ["options.proto"],
         visibility = ["//visibility:private"],
+        deps = ["//quant:range_options_proto"],
     )
 
     # All that a plugin may use: arrows point to quant and below.
@@ -25,11 +26,17 @@ def lowbit_quantizer(name):
         "//model:graph",
         "//quant:affine",
         "//quant:fake_quantize",
+        "//quant:optimal_clip",
         "//quant:quant_params",
         "//quant:quantizer",
         "//quant:quantizer_registry",
+        "//quant:range_error",
+        "//quant:range_grid",
+        "//quant:range_options_proto",
+        "//quant:range_quantizer",
         "//quant:span_kernels",
         "//quant:statistics",
+        "//third_party:absl_containers",
         "//third_party:absl_status",
         "//third_party:absl_strings",
         "//third_party:torch",
@@ -51,6 +58,7 @@ def lowbit_quantizer(name):
         srcs = [name + "_test.cc"],
         deps = deps + [
             ":" + name,
+            "//base:random",
             "//third_party:gtest_main",
         ],
     )
