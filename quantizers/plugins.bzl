@@ -6,5 +6,6 @@ Whatever should reach every quantizer (the pipeline's binary, --list, the confor
 
 QUANTIZERS = [
     "min_max",
+    "mse",
     "per_channel",
 ]
