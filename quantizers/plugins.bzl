@@ -8,4 +8,5 @@ QUANTIZERS = [
     "min_max",
     "mse",
     "per_channel",
+    "percentile",
 ]
