@@ -6,6 +6,7 @@ Whatever should reach every quantizer (the pipeline's binary, --list, the confor
 
 QUANTIZERS = [
     "min_max",
+    "moving_average",
     "mse",
     "per_channel",
     "percentile",
