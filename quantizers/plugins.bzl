@@ -5,6 +5,7 @@ Whatever should reach every quantizer (the pipeline's binary, --list, the confor
 """
 
 QUANTIZERS = [
+    "aciq",
     "min_max",
     "moving_average",
     "mse",
