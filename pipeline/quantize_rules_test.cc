@@ -106,10 +106,10 @@ TEST(QuantizeRules, BadRules) {
   ExpectError(Rules("rules { weights {} }").status(), "rules[0].weights",
               "is empty; it should hold quantizer { ... } or keep_float {}");
   ExpectError(Rules("rules { weights { quantizer { bits: 4 } } }").status(), "rules[0].weights.quantizer",
-              "has no name; known are: aciq, min_max, moving_average, mse, per_channel, percentile");
+              "has no name; known are: aciq, kl, min_max, moving_average, mse, per_channel, percentile");
   ExpectError(Rules("rules { weights { quantizer { name: \"minmax\" bits: 4 } } }").status(),
               "rules[0].weights.quantizer.name",
-              "unknown quantizer \"minmax\"; did you mean \"min_max\"? (known: aciq, min_max, moving_average, mse, "
+              "unknown quantizer \"minmax\"; did you mean \"min_max\"? (known: aciq, kl, min_max, moving_average, mse, "
               "per_channel, percentile)");
   ExpectError(Rules("rules { weights { quantizer { name: \"min_max\" } } }").status(),
               "rules[0].weights.quantizer.bits", "is missing; it must be 1 to 8, or 16");
