@@ -1,6 +1,7 @@
 #include "pipeline/config.h"
 
 #include "base/field_error.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace lowbit {
@@ -96,11 +97,10 @@ TEST(Config, ParseErrorsHavePositionAndField) {
       "c:1:17: steps[0].evaluate: Field \"evaluate\" is specified along with field \"fold\", another member of oneof "
       "\"kind\".");
   EXPECT_EQ(ParseError("steps { fold {"), "c:1:15: steps[0].fold: Expected identifier, got: the end of the text");
-  EXPECT_EQ(ParseError("steps { quantize { rules { weights { quantizer { options {\n"
-                       "  [type.googleapis.com/lowbit.MinMaxOption] {}"),
-            "c:2:3: steps[0].quantize.rules[0].weights.quantizer.options: unknown options message "
-            "\"lowbit.MinMaxOption\"; did you mean \"lowbit.MinMaxOptions\"? (known: lowbit.MinMaxOptions, "
-            "lowbit.PerChannelOptions)");
+  EXPECT_THAT(ParseError("steps { quantize { rules { weights { quantizer { options {\n"
+                         "  [type.googleapis.com/lowbit.MinMaxOption] {}"),
+              testing::StartsWith("c:2:3: steps[0].quantize.rules[0].weights.quantizer.options: unknown options "
+                                  "message \"lowbit.MinMaxOption\"; did you mean \"lowbit.MinMaxOptions\"? (known: "));
   EXPECT_EQ(ParseError("steps { quantize { rules { weights { quantizer { options {\n"
                        "  [type.googleapis.com/lowbit.MinMaxOptions] { scale: 1 }"),
             "c:2:48: steps[0].quantize.rules[0].weights.quantizer.options.scale: unknown MinMaxOptions field \"scale\" "

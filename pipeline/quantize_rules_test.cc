@@ -1,10 +1,12 @@
 #include "pipeline/quantize_rules.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/field_error.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "model/resnet.h"
+#include "quant/quantizer_registry.h"
 
 namespace lowbit {
 namespace {
@@ -106,11 +108,11 @@ TEST(QuantizeRules, BadRules) {
   ExpectError(Rules("rules { weights {} }").status(), "rules[0].weights",
               "is empty; it should hold quantizer { ... } or keep_float {}");
   ExpectError(Rules("rules { weights { quantizer { bits: 4 } } }").status(), "rules[0].weights.quantizer",
-              "has no name; known are: aciq, kl, min_max, moving_average, mse, per_channel, percentile");
+              absl::StrCat("has no name; known are: ", absl::StrJoin(QuantizerNames(), ", ")));
   ExpectError(Rules("rules { weights { quantizer { name: \"minmax\" bits: 4 } } }").status(),
               "rules[0].weights.quantizer.name",
-              "unknown quantizer \"minmax\"; did you mean \"min_max\"? (known: aciq, kl, min_max, moving_average, mse, "
-              "per_channel, percentile)");
+              absl::StrCat("unknown quantizer \"minmax\"; did you mean \"min_max\"? (known: ",
+                           absl::StrJoin(QuantizerNames(), ", "), ")"));
   ExpectError(Rules("rules { weights { quantizer { name: \"min_max\" } } }").status(),
               "rules[0].weights.quantizer.bits", "is missing; it must be 1 to 8, or 16");
   ExpectError(Rules("rules { activations { quantizer { name: \"min_max\" bits: 12 } } }").status(),
