@@ -56,7 +56,7 @@ TEST(EndToEnd, TheBitWidthSweep) {
   ASSERT_EQ(rows.size(), 5u);
   const auto top1 = [&](const char* label) { return rows.at(label).result.metrics.top1; };
   EXPECT_EQ(rows.at("float").result.metrics.images, kImages);
-  EXPECT_GE(top1("float"), 0.89);
+  EXPECT_GE(top1("float"), 0.91);
   EXPECT_NEAR(top1("16"), top1("float"), 0.002);
   EXPECT_NEAR(top1("8"), top1("float"), 0.006);
   EXPECT_GE(top1("4"), 0.6);
