@@ -23,6 +23,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/parameters.h"
+#include "model/resnet.h"
 #include "nlohmann/json.hpp"
 #include "pipeline/paths.h"
 #include "tensorboard/event.pb.h"
@@ -284,6 +285,13 @@ TEST_F(RunTest, TheNewestWeightsAreThoseOfTheLastTraining) {
               HasSubstr("model.newest: no run has left a safetensors file with the parameters of this network in "));
   const auto trained = Run(kTrain);
   ASSERT_TRUE(trained.ok()) << trained.status();
+  // What another network left later, and what is broken, is passed over.
+  const std::string later = JoinPath(output_dir_, "other-20990101-000000");
+  ASSERT_TRUE(MakeDirs(later).ok());
+  BasicBlockResnetOptions wide;
+  ASSERT_TRUE(
+      SaveParameters(JoinPath(later, "best.safetensors"), InitParameters(*BuildBasicBlockResnet(wide), 1)).ok());
+  ASSERT_TRUE(WriteFileAtomic(JoinPath(later, "broken.safetensors"), "x").ok());
   const auto validated = Run(kNewest);
   ASSERT_TRUE(validated.ok()) << validated.status();
   EXPECT_THAT(Bytes(validated->folder, "config.textproto"), HasSubstr(JoinPath(trained->folder, "best.safetensors")));
