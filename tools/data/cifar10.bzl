@@ -28,7 +28,7 @@ def _cifar10_impl(ctx):
         files = []
         # buildifier: disable=print
         print("CIFAR-10 could not be fetched (the lines above say why). Programs built now have no copy of it: they need " +
-              "--data_dir=<folder with the .bin files>, and tests on real images fail. The next start of Bazel tries again.")
+              "--data_dir=<folder with the .bin files>, and tests on real images fail. To try again: tools/bazel shutdown, and the command once more.")
     ctx.file("BUILD", _BUILD.format(files = files))
 
 # The binary version of CIFAR-10, https://www.cs.toronto.edu/~kriz/cifar.html. `@cifar10//:files` are its six files.
