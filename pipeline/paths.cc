@@ -81,6 +81,14 @@ std::string JoinPath(absl::string_view folder, absl::string_view path) {
   return (fs::path(std::string(folder)) / std::string(path)).string();
 }
 
+std::string SafeFileName(absl::string_view text) {
+  std::string name(text);
+  for (char& c : name) {
+    if (!absl::ascii_isalnum(c) && c != '=' && c != '.' && c != '-' && c != '+') c = '_';
+  }
+  return name;
+}
+
 std::string UserPath(absl::string_view path) {
   const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
   return folder == nullptr || path.empty() ? std::string(path) : JoinPath(folder, path);

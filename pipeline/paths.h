@@ -10,6 +10,9 @@ namespace lowbit {
 
 std::string JoinPath(absl::string_view folder, absl::string_view path);
 
+// As a file's or folder's name, with whatever is unusual in one replaced by "_": all but letters, digits and "=.-+".
+std::string SafeFileName(absl::string_view text);
+
 // A path as the user means it: relative ones start at the folder that they stand in. `bazel run` starts programs
 // elsewhere, and says where that folder is in BUILD_WORKING_DIRECTORY.
 std::string UserPath(absl::string_view path);

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <set>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
 #include "pipeline/field_path.h"
+#include "pipeline/paths.h"
 
 namespace lowbit {
 namespace {
@@ -40,11 +40,7 @@ absl::Status CheckSweep(const SweepConfig& sweep) {
 }  // namespace
 
 std::string VariantFileName(const std::string& column, const std::string& value) {
-  std::string name = absl::StrCat(column, "=", value);
-  for (char& c : name) {
-    if (!absl::ascii_isalnum(c) && c != '=' && c != '.' && c != '-' && c != '+') c = '_';
-  }
-  return name;
+  return SafeFileName(absl::StrCat(column, "=", value));
 }
 
 absl::StatusOr<Sweep> ExpandSweep(const Config& config) {

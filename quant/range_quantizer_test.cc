@@ -1,14 +1,11 @@
 #include "quant/range_quantizer.h"
 
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/tensor.h>
-
 #include <functional>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "quant/fake_quantize.h"
+#include "quant/quantizer_testing.h"
 
 namespace lowbit {
 namespace {
@@ -45,19 +42,6 @@ Range NotAsked(const RangeQuery&) {
   return Range{};
 }
 
-QuantizedTensor QuantizeRows(const std::vector<float>& rows, int bits, const Quantizer& quantizer) {
-  const int64_t columns = static_cast<int64_t>(rows.size()) / 2;
-  const Layer layer{"fc", Linear{columns, 2, false}, {0}};
-  return *quantizer.QuantizeWeight(WeightView{layer, at::tensor(rows).view({2, columns}), bits});
-}
-
-QuantParams Fit(const std::vector<float>& values, int bits, const Quantizer& quantizer) {
-  TensorStatistics statistics(quantizer.stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({1, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer.FitActivation(ActivationView{relu, statistics, bits});
-}
-
 TEST(RangeQuantizerTest, RequestsAreMerged) {
   const StatsRequest request = Told(kAffine, Half).stats_request();
   EXPECT_TRUE(request.min_max && request.mean_abs && request.moving_average);
@@ -65,7 +49,7 @@ TEST(RangeQuantizerTest, RequestsAreMerged) {
 }
 
 TEST(RangeQuantizerTest, EachChannelIsAskedFor) {
-  const QuantizedTensor result = QuantizeRows({3, -1, 1, 0.2f, 0.6f, -0.3f}, 2, Told(kSymmetric, Half));
+  const QuantizedTensor result = QuantizeRows(Told(kSymmetric, Half), {3, -1, 1, 0.2f, 0.6f, -0.3f}, 2, 2);
   EXPECT_TRUE(result.params.is_signed);
   EXPECT_THAT(result.params.scale, ElementsAre(1, 0.2f));  // 2 * 1.5 / 3, 2 * 0.3 / 3
   EXPECT_THAT(result.params.zero_point, ElementsAre(0, 0));
@@ -78,15 +62,15 @@ TEST(RangeQuantizerTest, OrTheWholeTensor) {
     EXPECT_EQ(query.bits, 4);
     return query.extremes;
   });
-  EXPECT_THAT(QuantizeRows({3, -1, 1, 0.2f, 0.6f, -0.3f}, 4, quantizer).params.scale, ElementsAre(0.4f));
+  EXPECT_THAT(QuantizeRows(quantizer, {3, -1, 1, 0.2f, 0.6f, -0.3f}, 2, 4).params.scale, ElementsAre(0.4f));
 }
 
 TEST(RangeQuantizerTest, AffineGrids) {
-  const QuantizedTensor result = QuantizeRows({4, -2, 1, 2, 6, 3}, 2, Told(kAffine, Half));
+  const QuantizedTensor result = QuantizeRows(Told(kAffine, Half), {4, -2, 1, 2, 6, 3}, 2, 2);
   EXPECT_FALSE(result.params.is_signed);
   EXPECT_THAT(result.params.scale, ElementsAre(1, 1));  // [-1, 2] and [0, 3]
   EXPECT_THAT(result.params.zero_point, ElementsAre(1, 0));
-  const QuantParams params = Fit({4, -2, 1}, 2, Told(kAffine, Half));
+  const QuantParams params = FitValues(Told(kAffine, Half), {4, -2, 1}, 2);
   EXPECT_FALSE(params.is_signed);
   EXPECT_THAT(params.scale, ElementsAre(1));
   EXPECT_THAT(params.zero_point, ElementsAre(1));
@@ -99,28 +83,28 @@ TEST(RangeQuantizerTest, SymmetricActivationsUnlessOneSided) {
       return query.extremes;
     };
   };
-  EXPECT_TRUE(Fit({-3, 1}, 2, Told(kSymmetric, ask(true))).is_signed);
-  EXPECT_FALSE(Fit({0, 3}, 2, Told(kSymmetric, ask(false))).is_signed);
+  EXPECT_TRUE(FitValues(Told(kSymmetric, ask(true)), {-3, 1}, 2).is_signed);
+  EXPECT_FALSE(FitValues(Told(kSymmetric, ask(false)), {0, 3}, 2).is_signed);
   const Told one_side_left(kSymmetric, [](const RangeQuery& query) { return Range{0, query.extremes.hi}; });
-  const QuantParams params = Fit({-3, 3}, 2, one_side_left);
+  const QuantParams params = FitValues(one_side_left, {-3, 3}, 2);
   EXPECT_FALSE(params.is_signed);
   EXPECT_THAT(params.scale, ElementsAre(1));
 }
 
 TEST(RangeQuantizerTest, ZerosAndOneBitAskNobody) {
   const Told quantizer(kAffine, NotAsked);
-  EXPECT_THAT(QuantizeRows({0, 0, 0, 0}, 4, quantizer).params.scale, ElementsAre(1, 1));
-  EXPECT_THAT(Fit({0, 0}, 4, quantizer).scale, ElementsAre(1));
-  EXPECT_THAT(QuantizeRows({1, -2, 3, 5}, 1, quantizer).params.scale, ElementsAre(3, 8));
-  EXPECT_THAT(Fit({-1, 3}, 1, quantizer).zero_point, ElementsAre(-0.5f));
-  EXPECT_THAT(Fit({0, 4}, 1, quantizer).scale, ElementsAre(4));
-  EXPECT_THAT(Fit({0, 4}, 1, quantizer).zero_point, ElementsAre(0));
+  EXPECT_THAT(QuantizeRows(quantizer, {0, 0, 0, 0}, 2, 4).params.scale, ElementsAre(1, 1));
+  EXPECT_THAT(FitValues(quantizer, {0, 0}, 4).scale, ElementsAre(1));
+  EXPECT_THAT(QuantizeRows(quantizer, {1, -2, 3, 5}, 2, 1).params.scale, ElementsAre(3, 8));
+  EXPECT_THAT(FitValues(quantizer, {-1, 3}, 1).zero_point, ElementsAre(-0.5f));
+  EXPECT_THAT(FitValues(quantizer, {0, 4}, 1).scale, ElementsAre(4));
+  EXPECT_THAT(FitValues(quantizer, {0, 4}, 1).zero_point, ElementsAre(0));
 }
 
 TEST(RangeQuantizerTest, ExtremesStandInForNothing) {
   const Told quantizer(kAffine, [](const RangeQuery&) { return Range{}; });
-  EXPECT_THAT(Fit({0, 15}, 4, quantizer).scale, ElementsAre(1));
-  EXPECT_THAT(QuantizeRows({0, 15, 0, 30}, 4, quantizer).params.scale, ElementsAre(1, 2));
+  EXPECT_THAT(FitValues(quantizer, {0, 15}, 4).scale, ElementsAre(1));
+  EXPECT_THAT(QuantizeRows(quantizer, {0, 15, 0, 30}, 2, 4).params.scale, ElementsAre(1, 2));
 }
 
 }  // namespace

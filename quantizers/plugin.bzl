@@ -59,6 +59,7 @@ def lowbit_quantizer(name):
         deps = deps + [
             ":" + name,
             "//base:random",
+            "//quant:quantizer_testing",
             "//third_party:gtest_main",
         ],
     )

@@ -29,6 +29,7 @@
 #include "google/protobuf/text_format.h"
 #include "model/graph_proto.h"
 #include "model/torch_boundary.h"
+#include "quant/quantized_model.h"
 
 namespace lowbit {
 namespace {
@@ -334,15 +335,11 @@ const Graph& TorchInt8Model::graph() const { return module_->graph; }
 const std::string& TorchInt8Model::engine() const { return module_->engine; }
 
 int64_t TorchInt8WeightBytes(const Graph& graph) {
-  int64_t bytes = 0;
+  int64_t channels = 0;
   for (const Layer& layer : graph.layers()) {
-    if (!HasWeight(layer.op)) continue;
-    const Shape shape = ParameterShapes(layer.op).at("weight");
-    int64_t weights = 1;
-    for (const int64_t dimension : shape) weights *= dimension;
-    bytes += weights + 4 * shape.front();
+    if (HasWeight(layer.op)) channels += ParameterShapes(layer.op).at("weight").front();
   }
-  return bytes;
+  return FloatWeightBytes(graph) / 4 + 4 * channels;
 }
 
 }  // namespace lowbit

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/field_error.h"
@@ -46,10 +45,7 @@ absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluateStep:
 // "mistakes.png"; if an earlier step wrote that, "mistakes_<label>.png" and so on.
 std::string MistakesFile(const RunContext& context, const std::string& label) {
   constexpr size_t kLongest = 100;  // a file's name has its limits
-  std::string safe = label.substr(0, kLongest);
-  for (char& c : safe) {
-    if (!absl::ascii_isalnum(c) && c != '.' && c != '-' && c != '+' && c != '=') c = '_';
-  }
+  const std::string safe = SafeFileName(label.substr(0, kLongest));
   for (int number = 1;; ++number) {
     const std::string file = number == 1   ? "mistakes.png"
                              : number == 2 ? absl::StrCat("mistakes_", safe, ".png")

@@ -1,6 +1,3 @@
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/tensor.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -8,7 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quant/optimal_clip.h"
-#include "quant/quantizer_registry.h"
+#include "quant/quantizer_testing.h"
 #include "quantizers/aciq/options.pb.h"
 
 namespace lowbit {
@@ -17,25 +14,17 @@ namespace {
 using testing::ElementsAre;
 
 absl::StatusOr<std::unique_ptr<Quantizer>> TryCreate(const AciqOptions& options) {
-  google::protobuf::Any any;
-  any.PackFrom(options);
-  return CreateQuantizer("aciq", &any);
+  return CreateQuantizerWith("aciq", options);
 }
 
 QuantParams Fit(const std::vector<float>& values, int bits, const AciqOptions& options = AciqOptions(),
                 int64_t images = 1) {
-  const auto quantizer = *TryCreate(options);
-  TensorStatistics statistics(quantizer->stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({images, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer->FitActivation(ActivationView{relu, statistics, bits});
+  return FitValues(**TryCreate(options), values, bits, images);
 }
 
 // A linear layer with a weight of one row.
 QuantParams QuantizeRow(const std::vector<float>& row, int bits, const AciqOptions& options = AciqOptions()) {
-  const int64_t columns = static_cast<int64_t>(row.size());
-  const Layer layer{"fc", Linear{columns, 1, false}, {0}};
-  return (*TryCreate(options))->QuantizeWeight(WeightView{layer, at::tensor(row).view({1, columns}), bits})->params;
+  return QuantizeRows(**TryCreate(options), row, 1, bits).params;
 }
 
 // (i + 0.5) / count for i = 0, ..., count - 1 through the inverse of the distribution function of |x|: an ideal sample.

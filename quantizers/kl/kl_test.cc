@@ -1,6 +1,3 @@
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/tensor.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -9,7 +6,7 @@
 #include "base/random.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "quant/quantizer_registry.h"
+#include "quant/quantizer_testing.h"
 #include "quantizers/kl/options.pb.h"
 
 namespace lowbit {
@@ -18,18 +15,12 @@ namespace {
 using testing::ElementsAre;
 
 absl::StatusOr<std::unique_ptr<Quantizer>> TryCreate(const KlOptions& options) {
-  google::protobuf::Any any;
-  any.PackFrom(options);
-  return CreateQuantizer("kl", &any);
+  return CreateQuantizerWith("kl", options);
 }
 
 QuantParams Fit(const std::vector<float>& values, int bits, const KlOptions& options = KlOptions(),
                 int64_t images = 1) {
-  const auto quantizer = *TryCreate(options);
-  TensorStatistics statistics(quantizer->stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({images, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer->FitActivation(ActivationView{relu, statistics, bits});
+  return FitValues(**TryCreate(options), values, bits, images);
 }
 
 // Numbers so small that bins do not grow any wider: 2^-51.

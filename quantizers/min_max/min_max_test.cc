@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quant/fake_quantize.h"
-#include "quant/quantizer_registry.h"
+#include "quant/quantizer_testing.h"
 #include "quantizers/min_max/options.pb.h"
 
 namespace lowbit {
@@ -18,32 +18,17 @@ using testing::ElementsAre;
 using testing::ElementsAreArray;
 
 absl::StatusOr<std::unique_ptr<Quantizer>> Create(const MinMaxOptions& options) {
-  google::protobuf::Any any;
-  any.PackFrom(options);
-  return CreateQuantizer("min_max", &any);
+  return CreateQuantizerWith("min_max", options);
 }
 
 std::unique_ptr<Quantizer> Default() { return *Create(MinMaxOptions()); }
 
-std::vector<int32_t> Codes(const at::Tensor& codes) {
-  return std::vector<int32_t>(codes.data_ptr<int32_t>(), codes.data_ptr<int32_t>() + codes.numel());
-}
-
 // A linear layer with a weight of two rows.
 QuantizedTensor QuantizeRows(const std::vector<float>& rows, int bits) {
-  const int64_t columns = static_cast<int64_t>(rows.size()) / 2;
-  const Layer layer{"fc", Linear{columns, 2, false}, {0}};
-  const at::Tensor weight = at::tensor(rows).view({2, columns});
-  return *Default()->QuantizeWeight(WeightView{layer, weight, bits});
+  return QuantizeRows(*Default(), rows, 2, bits);
 }
 
-QuantParams Fit(const std::vector<float>& values, int bits) {
-  const auto quantizer = Default();
-  TensorStatistics statistics(quantizer->stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({1, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer->FitActivation(ActivationView{relu, statistics, bits});
-}
+QuantParams Fit(const std::vector<float>& values, int bits) { return FitValues(*Default(), values, bits); }
 
 // scale = max|w| / 2^(bits-1): 0.8 / 8 and 4 / 8.
 TEST(MinMaxTest, WeightsOfFourBits) {

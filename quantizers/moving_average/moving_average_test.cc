@@ -1,11 +1,8 @@
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/tensor.h>
-
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "quant/quantizer_registry.h"
+#include "quant/quantizer_testing.h"
 #include "quantizers/moving_average/options.pb.h"
 
 namespace lowbit {
@@ -14,26 +11,18 @@ namespace {
 using testing::ElementsAre;
 
 absl::StatusOr<std::unique_ptr<Quantizer>> TryCreate(const MovingAverageOptions& options) {
-  google::protobuf::Any any;
-  any.PackFrom(options);
-  return CreateQuantizer("moving_average", &any);
+  return CreateQuantizerWith("moving_average", options);
 }
 
 QuantParams Fit(const std::vector<float>& values, int bits,
                 const MovingAverageOptions& options = MovingAverageOptions(), int64_t images = 1) {
-  const auto quantizer = *TryCreate(options);
-  TensorStatistics statistics(quantizer->stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({images, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer->FitActivation(ActivationView{relu, statistics, bits});
+  return FitValues(**TryCreate(options), values, bits, images);
 }
 
 // A linear layer with a weight of one row.
 QuantParams QuantizeRow(const std::vector<float>& row, int bits,
                         const MovingAverageOptions& options = MovingAverageOptions()) {
-  const int64_t columns = static_cast<int64_t>(row.size());
-  const Layer layer{"fc", Linear{columns, 1, false}, {0}};
-  return (*TryCreate(options))->QuantizeWeight(WeightView{layer, at::tensor(row).view({1, columns}), bits})->params;
+  return QuantizeRows(**TryCreate(options), row, 1, bits).params;
 }
 
 // Two images, 0 to 15 and 0 to 1500: the average is (0.0099 * 15 + 0.01 * 1500) / 0.0199.

@@ -1,6 +1,3 @@
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/tensor.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -10,7 +7,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quant/affine.h"
-#include "quant/quantizer_registry.h"
+#include "quant/quantizer_testing.h"
 #include "quant/range_grid.h"
 #include "quantizers/mse/options.pb.h"
 
@@ -20,25 +17,17 @@ namespace {
 using testing::ElementsAre;
 
 absl::StatusOr<std::unique_ptr<Quantizer>> TryCreate(const MseOptions& options) {
-  google::protobuf::Any any;
-  any.PackFrom(options);
-  return CreateQuantizer("mse", &any);
+  return CreateQuantizerWith("mse", options);
 }
 
 QuantParams Fit(const std::vector<float>& values, int bits, const MseOptions& options = MseOptions(),
                 int64_t images = 1) {
-  const auto quantizer = *TryCreate(options);
-  TensorStatistics statistics(quantizer->stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({images, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer->FitActivation(ActivationView{relu, statistics, bits});
+  return FitValues(**TryCreate(options), values, bits, images);
 }
 
 // A linear layer with a weight of one row.
 QuantParams QuantizeRow(const std::vector<float>& row, int bits, const MseOptions& options = MseOptions()) {
-  const int64_t columns = static_cast<int64_t>(row.size());
-  const Layer layer{"fc", Linear{columns, 1, false}, {0}};
-  return (*TryCreate(options))->QuantizeWeight(WeightView{layer, at::tensor(row).view({1, columns}), bits})->params;
+  return QuantizeRows(**TryCreate(options), row, 1, bits).params;
 }
 
 MseOptions WithP(double p) {

@@ -8,7 +8,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quant/fake_quantize.h"
-#include "quant/quantizer_registry.h"
+#include "quant/quantizer_testing.h"
 #include "quantizers/per_channel/options.pb.h"
 
 namespace lowbit {
@@ -17,19 +17,13 @@ namespace {
 using testing::ElementsAre;
 
 std::unique_ptr<Quantizer> Create(const PerChannelOptions& options = PerChannelOptions()) {
-  google::protobuf::Any any;
-  any.PackFrom(options);
-  return *CreateQuantizer("per_channel", &any);
+  return *CreateQuantizerWith("per_channel", options);
 }
 
 PerChannelOptions AffineWeights() {
   PerChannelOptions options;
   options.set_weight_scheme(PerChannelOptions::AFFINE);
   return options;
-}
-
-std::vector<int32_t> Codes(const at::Tensor& codes) {
-  return std::vector<int32_t>(codes.data_ptr<int32_t>(), codes.data_ptr<int32_t>() + codes.numel());
 }
 
 std::vector<float> Values(const QuantizedTensor& tensor) {
@@ -40,19 +34,12 @@ std::vector<float> Values(const QuantizedTensor& tensor) {
 // A linear layer with a weight of two rows.
 QuantizedTensor QuantizeRows(const std::vector<float>& rows, int bits,
                              const PerChannelOptions& options = PerChannelOptions()) {
-  const int64_t columns = static_cast<int64_t>(rows.size()) / 2;
-  const Layer layer{"fc", Linear{columns, 2, false}, {0}};
-  const at::Tensor weight = at::tensor(rows).view({2, columns});
-  return *Create(options)->QuantizeWeight(WeightView{layer, weight, bits});
+  return QuantizeRows(*Create(options), rows, 2, bits);
 }
 
 QuantParams Fit(const std::vector<float>& values, int bits, const PerChannelOptions& options = PerChannelOptions(),
                 int64_t images = 1) {
-  const auto quantizer = Create(options);
-  TensorStatistics statistics(quantizer->stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({images, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer->FitActivation(ActivationView{relu, statistics, bits});
+  return FitValues(*Create(options), values, bits, images);
 }
 
 // scale = 2 max|w| / (2^bits - 1): 3 / 15 and 15 / 15.

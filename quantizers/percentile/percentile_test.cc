@@ -1,13 +1,10 @@
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/tensor.h>
-
 #include <cmath>
 #include <vector>
 
 #include "base/field_error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "quant/quantizer_registry.h"
+#include "quant/quantizer_testing.h"
 #include "quantizers/percentile/options.pb.h"
 
 namespace lowbit {
@@ -16,26 +13,18 @@ namespace {
 using testing::ElementsAre;
 
 absl::StatusOr<std::unique_ptr<Quantizer>> TryCreate(const PercentileOptions& options) {
-  google::protobuf::Any any;
-  any.PackFrom(options);
-  return CreateQuantizer("percentile", &any);
+  return CreateQuantizerWith("percentile", options);
 }
 
 QuantParams Fit(const std::vector<float>& values, int bits, const PercentileOptions& options = PercentileOptions(),
                 int64_t images = 1) {
-  const auto quantizer = *TryCreate(options);
-  TensorStatistics statistics(quantizer->stats_request());
-  EXPECT_TRUE(statistics.Observe(at::tensor(values).view({images, -1})).ok());
-  const Layer relu{"relu", Relu{}, {0}};
-  return *quantizer->FitActivation(ActivationView{relu, statistics, bits});
+  return FitValues(**TryCreate(options), values, bits, images);
 }
 
 // A linear layer with a weight of one row.
 QuantParams QuantizeRow(const std::vector<float>& row, int bits,
                         const PercentileOptions& options = PercentileOptions()) {
-  const int64_t columns = static_cast<int64_t>(row.size());
-  const Layer layer{"fc", Linear{columns, 1, false}, {0}};
-  return (*TryCreate(options))->QuantizeWeight(WeightView{layer, at::tensor(row).view({1, columns}), bits})->params;
+  return QuantizeRows(**TryCreate(options), row, 1, bits).params;
 }
 
 PercentileOptions Of(double percentile) {
