@@ -1,5 +1,6 @@
 #include "pipeline/run.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <utility>
@@ -100,11 +101,16 @@ class Runner {
         variant.empty() ? "model.safetensors" : absl::StrCat("model_", FileName(variant), ".safetensors");
     const std::string path = JoinPath(folder_, file);
     LOWBIT_RETURN_IF_ERROR(SaveQuantizedModel(path, model));
+    // A later step may have changed the model: the file is written again.
+    auto& models = report_.models;
+    models.erase(
+        std::remove_if(models.begin(), models.end(), [&](const auto& written) { return written["file"] == file; }),
+        models.end());
     std::error_code error;
-    report_.models.push_back({{"file", file},
-                              {"variant", variant},
-                              {"weight_bytes", WeightBytes(model)},
-                              {"file_bytes", std::filesystem::file_size(path, error)}});
+    models.push_back({{"file", file},
+                      {"variant", variant},
+                      {"weight_bytes", WeightBytes(model)},
+                      {"file_bytes", std::filesystem::file_size(path, error)}});
     return absl::OkStatus();
   }
 
