@@ -235,8 +235,8 @@ ordered_json PivotJson(const PivotTable& table) {
     }
     pages.push_back({{"values", std::move(values)}, {"rows", std::move(rows)}});
   }
-  return {{"rows", table.rows},         {"columns", table.columns},      {"mean_over", table.mean_over},
-          {"images", table.images},     {"baselines", std::move(baselines)}, {"pages", std::move(pages)}};
+  return {{"rows", table.rows},     {"columns", table.columns},          {"mean_over", table.mean_over},
+          {"images", table.images}, {"baselines", std::move(baselines)}, {"pages", std::move(pages)}};
 }
 
 }  // namespace lowbit

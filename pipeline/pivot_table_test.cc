@@ -98,27 +98,28 @@ TEST(PivotTable, MeansSpreadsAndWhatIsMissing) {
 }
 
 TEST(PivotTable, Text) {
-  EXPECT_EQ(PivotText(Example()),
-            "Top-1 accuracy in percent of 10000 images; the mean over seed, in brackets the largest less the smallest.\n"
-            "Seconds: the longest that the quantization of one of the row took, without evaluation. Steps that are done "
-            "once for several,\n"
-            "such as calibration, count in full.\n"
-            "\n"
-            "policy: ends\n"
-            "\n"
-            "method          W8A8           W4A4  seconds\n"
-            "------  ------------  -------------  -------\n"
-            "float          92.51          92.51\n"
-            "mse     91.00 (2.00)  60.00 (30.00)      2.2\n"
-            "kl                 -   10.00 (0.00)      4.0\n"
-            "\n"
-            "policy: all\n"
-            "\n"
-            "method                 W8A8         W4A4  seconds\n"
-            "------  -------------------  -----------  -------\n"
-            "float                 92.51        92.51\n"
-            "mse     50.00 (50.00) [2/3]  50.00 [1/3]      3.0\n"
-            "kl                        -        [0/3]\n");
+  EXPECT_EQ(
+      PivotText(Example()),
+      "Top-1 accuracy in percent of 10000 images; the mean over seed, in brackets the largest less the smallest.\n"
+      "Seconds: the longest that the quantization of one of the row took, without evaluation. Steps that are done "
+      "once for several,\n"
+      "such as calibration, count in full.\n"
+      "\n"
+      "policy: ends\n"
+      "\n"
+      "method          W8A8           W4A4  seconds\n"
+      "------  ------------  -------------  -------\n"
+      "float          92.51          92.51\n"
+      "mse     91.00 (2.00)  60.00 (30.00)      2.2\n"
+      "kl                 -   10.00 (0.00)      4.0\n"
+      "\n"
+      "policy: all\n"
+      "\n"
+      "method                 W8A8         W4A4  seconds\n"
+      "------  -------------------  -----------  -------\n"
+      "float                 92.51        92.51\n"
+      "mse     50.00 (50.00) [2/3]  50.00 [1/3]      3.0\n"
+      "kl                        -        [0/3]\n");
 }
 
 TEST(PivotTable, Markdown) {
@@ -151,16 +152,17 @@ TEST(PivotTable, WithoutColumnsPagesAndMeans) {
   const std::vector<SweepAxis> axes = {{"bits", {"2", "4"}, 0, false}};
   const PivotTable table =
       MakePivotTable(*LayOut("rows: 'bits'", axes), axes, {{{0}, true, 0.125, 0}, {{1}, false, 0, 0}});
-  EXPECT_EQ(PivotText(table),
-            "Top-1 accuracy in percent.\n"
-            "Seconds: the longest that the quantization of one of the row took, without evaluation. Steps that are done "
-            "once for several,\n"
-            "such as calibration, count in full.\n"
-            "\n"
-            "bits  top-1  seconds\n"
-            "----  -----  -------\n"
-            "2     12.50      0.0\n"
-            "4     [0/1]\n");
+  EXPECT_EQ(
+      PivotText(table),
+      "Top-1 accuracy in percent.\n"
+      "Seconds: the longest that the quantization of one of the row took, without evaluation. Steps that are done "
+      "once for several,\n"
+      "such as calibration, count in full.\n"
+      "\n"
+      "bits  top-1  seconds\n"
+      "----  -----  -------\n"
+      "2     12.50      0.0\n"
+      "4     [0/1]\n");
 }
 
 }  // namespace

@@ -34,9 +34,8 @@ std::string StepsText(const RunPlan& plan) {
 
 std::string SweepText(const RunPlan& plan) {
   const std::vector<int>& path = plan.variants.front().path;
-  const auto shared = std::count_if(path.begin(), path.end(), [&](int number) {
-    return plan.steps[static_cast<size_t>(number)].label.text.empty();
-  });
+  const auto shared = std::count_if(
+      path.begin(), path.end(), [&](int number) { return plan.steps[static_cast<size_t>(number)].label.text.empty(); });
   const std::string once =
       absl::StrCat("the first ", shared, shared == 1 ? " step is" : " steps are", " done once for all");
   std::string text;

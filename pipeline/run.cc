@@ -109,15 +109,14 @@ class Runner {
     LogLine(absl::StrCat("[", planned.index + 1, "/", plan_.config.steps_size(), "] ", step.name(),
                          label.empty() ? "" : absl::StrCat(", ", Spoken(label))));
     report_.steps.push_back({{"step", step.name()}, {"variant", label}});
-    const RunContext context{
-        variant.seed,
-        plan_.data.get(),
-        planned.requests,
-        planned.label.file.empty() ? folder_ : JoinPath(folder_, planned.label.file),
-        label,
-        !plan_.resume_folder.empty(),
-        &report_,
-        plan_.config.tensorboard() ? events : nullptr};
+    const RunContext context{variant.seed,
+                             plan_.data.get(),
+                             planned.requests,
+                             planned.label.file.empty() ? folder_ : JoinPath(folder_, planned.label.file),
+                             label,
+                             !plan_.resume_folder.empty(),
+                             &report_,
+                             plan_.config.tensorboard() ? events : nullptr};
     const size_t rows = report_.rows.size();
     const std::shared_ptr<const QuantizedModel> quantized = state.quantized;
     const absl::Time begun = absl::Now();

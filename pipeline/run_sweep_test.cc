@@ -44,8 +44,9 @@ constexpr char kTable[] = "table { rows: \"bits\" mean_over: \"seed\" }\n";
 class RunSweepTest : public RunTest {
  protected:
   // With a count of the images read; `on_test_read` hears of each test image.
-  absl::Status RunCounting(const std::string& text, RunResult* result, int64_t* train_reads, int64_t* test_reads,
-                           std::function<void(int64_t)> on_test_read = [](int64_t) {}) {
+  absl::Status RunCounting(
+      const std::string& text, RunResult* result, int64_t* train_reads, int64_t* test_reads,
+      std::function<void(int64_t)> on_test_read = [](int64_t) {}) {
     auto config = Config::Parse(text, "configs/tiny.textproto");
     EXPECT_TRUE(config.ok()) << config.status();
     EXPECT_TRUE(config->Set("output_dir", output_dir_, "test").ok());
@@ -131,8 +132,7 @@ TEST_F(RunSweepTest, VariantsThatComeToTheSameAreDoneOnceAndReportedUnderBothNam
       cases { name: "8 bits" set { fields: "steps[3].quantize.rules[0].weights.quantizer.bits" value: "8" } }
       cases { name: "as it is" }
     })";
-  const auto run = Run(absl::StrCat(TrainedModel(), kFloat, kQuantize, policies,
-                                    "table { rows: \"policy\" }"));
+  const auto run = Run(absl::StrCat(TrainedModel(), kFloat, kQuantize, policies, "table { rows: \"policy\" }"));
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_THAT(StepsOf(run->report), ElementsAre("evaluate", "fold", "calibrate", "quantize 8 bits", "evaluate 8 bits"));
   EXPECT_THAT(Labels(run->report), ElementsAre("float", "8 bits", "as it is"));
@@ -147,13 +147,13 @@ TEST_F(RunSweepTest, VariantsThatComeToTheSameAreDoneOnceAndReportedUnderBothNam
 }
 
 TEST_F(RunSweepTest, AModelThatSeveralVariantsEvaluateIsSavedOnce) {
-  const auto run = Run(absl::StrCat(
-      TrainedModel(), kQuantize,
-      "sweep { column: \"images\" fields: \"steps[3].evaluate.max_images\" values: [\"10\", \"20\"] }"));
+  const auto run = Run(
+      absl::StrCat(TrainedModel(), kQuantize,
+                   "sweep { column: \"images\" fields: \"steps[3].evaluate.max_images\" values: [\"10\", \"20\"] }"));
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_THAT(Labels(run->report), ElementsAre("10", "20"));
-  EXPECT_THAT(FilesIn(run->folder), UnorderedElementsAre("config.textproto", "report.json", "report.md", "tensorboard",
-                                                         "model.safetensors"));
+  EXPECT_THAT(FilesIn(run->folder),
+              UnorderedElementsAre("config.textproto", "report.json", "report.md", "tensorboard", "model.safetensors"));
   EXPECT_EQ(run->report.models.size(), 1u);
 }
 
@@ -186,8 +186,9 @@ TEST_F(RunSweepTest, StepsAreSkipped) {
 }
 
 TEST_F(RunSweepTest, ASkippedStepIsNotLookedAt) {
-  const auto run = Run(absl::StrCat(
-      TrainedModel(), "steps { quantize {} skip: true } steps { evaluate { max_images: 1000000 } skip: true } ", kFloat));
+  const auto run = Run(
+      absl::StrCat(TrainedModel(),
+                   "steps { quantize {} skip: true } steps { evaluate { max_images: 1000000 } skip: true } ", kFloat));
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_THAT(StepsOf(run->report), ElementsAre("evaluate"));
 }
@@ -265,15 +266,14 @@ TEST_F(RunSweepTest, TheTableOfAnInterruptedRunTellsWhatIsMissing) {
 }
 
 TEST_F(RunSweepTest, TrainingsOfTwoSweepsAreResumedWhereTheyStopped) {
-  const std::string text = absl::StrCat(
-      kTrain, "steps { evaluate {} } ", kSeeds,
-      "sweep { column: \"rate\" fields: \"steps[0].train.learning_rate\" values: [\"0.05\", \"0.01\"] }",
-      "sweep { column: \"images\" fields: \"steps[1].evaluate.max_images\" values: [\"10\", \"20\"] }");
+  const std::string text =
+      absl::StrCat(kTrain, "steps { evaluate {} } ", kSeeds,
+                   "sweep { column: \"rate\" fields: \"steps[0].train.learning_rate\" values: [\"0.05\", \"0.01\"] }",
+                   "sweep { column: \"images\" fields: \"steps[1].evaluate.max_images\" values: [\"10\", \"20\"] }");
   const auto run = Run(text);
   ASSERT_TRUE(run.ok()) << run.status();
   // One training for both numbers of images.
-  EXPECT_THAT(StepsOf(run->report),
-              IsSupersetOf({"train seed=1,rate=0.05", "evaluate seed=1,rate=0.05,images=10"}));
+  EXPECT_THAT(StepsOf(run->report), IsSupersetOf({"train seed=1,rate=0.05", "evaluate seed=1,rate=0.05,images=10"}));
   EXPECT_EQ(run->report.steps.size(), 4u + 8u);
   const std::string last = Bytes(run->folder, "seed=2,rate=0.01/best.safetensors");
   EXPECT_NE(last, Bytes(run->folder, "seed=1,rate=0.01/best.safetensors"));
@@ -291,13 +291,15 @@ TEST_F(RunSweepTest, TrainingsOfTwoSweepsAreResumedWhereTheyStopped) {
 }
 
 TEST_F(RunSweepTest, ThePlanNamesWhatIsSharedAndPrintsEqualLayersOnce) {
-  const auto plan = Plan(absl::StrCat(TrainedModel(), kFloat, kQuantize, kBits, kSeeds,
-                                      "except { when { column: \"bits\" values: \"2\" } when { column: \"seed\" values: "
-                                      "\"2\" } }"));
+  const auto plan =
+      Plan(absl::StrCat(TrainedModel(), kFloat, kQuantize, kBits, kSeeds,
+                        "except { when { column: \"bits\" values: \"2\" } when { column: \"seed\" values: "
+                        "\"2\" } }"));
   ASSERT_TRUE(plan.ok()) << plan.status();
   const std::string text = PlanText(*plan);
-  EXPECT_THAT(text, HasSubstr("sweep   bits = 2, 4\nsweep   seed = 1, 2\n        3 variants, 1 combinations left out; the "
-                              "first 1 step is done once for all; 11 steps in all instead of 15\n"));
+  EXPECT_THAT(text,
+              HasSubstr("sweep   bits = 2, 4\nsweep   seed = 1, 2\n        3 variants, 1 combinations left out; the "
+                        "first 1 step is done once for all; 11 steps in all instead of 15\n"));
   EXPECT_THAT(text, HasSubstr("\n\nbits=4,seed=1\nbits=4,seed=2\nlayer "));
   EXPECT_THAT(text, Not(HasSubstr("bits=2,seed=2")));
 }

@@ -9,8 +9,8 @@
 namespace lowbit {
 
 // Whether every step finds made what it needs, and nothing that it refuses. Null: a step that is skipped. `start` holds
-// what is there before the first step. InvalidArgument with the field of the first step that is out of place ("steps[2].quantize"), and what to
-// do about it.
+// what is there before the first step. InvalidArgument with the field of the first step that is out of place
+// ("steps[2].quantize"), and what to do about it.
 absl::Status CheckStepOrder(const std::vector<const Step*>& steps, const std::vector<Fact>& start);
 
 }  // namespace lowbit

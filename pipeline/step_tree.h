@@ -9,8 +9,8 @@
 namespace lowbit {
 
 // Makes the starts, steps and variants of `plan`, whose data, axes and resume_folder are there: what is the same at the
-// beginning of several variants is planned, and later done, once. "The same" are the effective configs of the steps that
-// are not skipped, of the model, and the seed from the first step on that uses it. Errors are located.
+// beginning of several variants is planned, and later done, once. "The same" are the effective configs of the steps
+// that are not skipped, of the model, and the seed from the first step on that uses it. Errors are located.
 absl::Status PlantSteps(std::vector<SweepVariant> variants, RunPlan* plan);
 
 }  // namespace lowbit

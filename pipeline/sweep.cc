@@ -83,7 +83,8 @@ absl::Status CheckForm(const SweepConfig& sweep) {
     if (sweep.values().empty()) return absl::InvalidArgumentError("has no values");
     return absl::OkStatus();
   }
-  if (!sweep.fields().empty()) return FieldError("fields[0]", "there are cases too, which say themselves what they set");
+  if (!sweep.fields().empty())
+    return FieldError("fields[0]", "there are cases too, which say themselves what they set");
   if (!sweep.values().empty()) return FieldError("values[0]", "there are cases too; take out one of the two");
   for (int i = 0; i < sweep.cases_size(); ++i) {
     const std::string field = absl::StrCat("cases[", i, "]");
@@ -124,8 +125,8 @@ absl::StatusOr<SweepAxis> MakeAxis(const SweepConfig& sweep, int step_count) {
   for (int i = 0; i < ValueCount(sweep); ++i) axis.values.push_back(ValueName(sweep, i));
   for (int i = 0; i < sweep.cases_size(); ++i) {
     for (int j = 0; j < sweep.cases(i).set_size(); ++j) {
-      LOWBIT_RETURN_IF_ERROR(TouchAll(sweep.cases(i).set(j).fields(), absl::StrCat("cases[", i, "].set[", j, "].fields"),
-                                      step_count, &axis));
+      LOWBIT_RETURN_IF_ERROR(TouchAll(sweep.cases(i).set(j).fields(),
+                                      absl::StrCat("cases[", i, "].set[", j, "].fields"), step_count, &axis));
     }
   }
   return axis;
@@ -145,16 +146,18 @@ absl::StatusOr<std::vector<SweepAxis>> MakeAxes(const PipelineConfig& config) {
     }
     combinations *= static_cast<int64_t>(axis->values.size());
     if (combinations > kMostVariants) {
-      return FieldError(field, absl::StrCat("the values make ", combinations, " combinations with those of the sweeps "
-                                            "before it; there may be ", kMostVariants));
+      return FieldError(field, absl::StrCat("the values make ", combinations,
+                                            " combinations with those of the sweeps "
+                                            "before it; there may be ",
+                                            kMostVariants));
     }
     size_t longest_value = 0;
     for (const std::string& value : axis->values) longest_value = std::max(longest_value, value.size());
     longest += axis->column.size() + 1 + longest_value + (i > 0 ? 1 : 0);
     if (longest > kLongestName) {
-      return FieldError(field, absl::StrCat("its column and values make names of files of ", longest,
-                                            " characters; there may be ", kLongestName,
-                                            ". Cases give values a shorter name"));
+      return FieldError(
+          field, absl::StrCat("its column and values make names of files of ", longest, " characters; there may be ",
+                              kLongestName, ". Cases give values a shorter name"));
     }
     axes.push_back(*std::move(axis));
   }
@@ -178,8 +181,9 @@ absl::StatusOr<Exception> ReadException(const ExceptConfig& config, const std::v
     }
     const size_t axis = static_cast<size_t>(column - columns.begin());
     if (std::any_of(exception.begin(), exception.end(), [&](const auto& other) { return other.first == axis; })) {
-      return FieldError(absl::StrCat(field, ".column"),
-                        absl::StrCat("\"", when.column(), "\" stands in an earlier `when` of it; list its values there"));
+      return FieldError(
+          absl::StrCat(field, ".column"),
+          absl::StrCat("\"", when.column(), "\" stands in an earlier `when` of it; list its values there"));
     }
     if (when.values().empty()) return FieldError(field, "has no values");
     std::set<int> values;

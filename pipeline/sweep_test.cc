@@ -63,8 +63,7 @@ TEST(ExpandSweep, EveryCombinationOfSeveralInOrderAndTheLaterOneDecides) {
     }
     sweep { column: "c" fields: "steps[0].fold.check_images" values: ["5", "6"] })");
   ASSERT_TRUE(sweep.ok()) << sweep.status();
-  EXPECT_THAT(Images(*sweep),
-              ElementsAre("5/1/0", "6/1/0", "5/1/7", "6/1/7", "5/3/2", "6/3/2", "5/3/7", "6/3/7"));
+  EXPECT_THAT(Images(*sweep), ElementsAre("5/1/0", "6/1/0", "5/1/7", "6/1/7", "5/3/2", "6/3/2", "5/3/7", "6/3/7"));
   EXPECT_THAT(sweep->variants[5].choice, ElementsAre(1, 0, 1));
   EXPECT_EQ(sweep->axes[0].first_step, 1);
   EXPECT_EQ(sweep->axes[1].first_step, 2);
@@ -124,9 +123,10 @@ TEST(ExpandSweep, ErrorsSayWhere) {
             "c:4:38: sweep[0].values[1]: \"a b\" would be written to the file of an earlier value");
   EXPECT_EQ(Message("sweep { fields: \"seed\" values: \"\" }"), "c:4:24: sweep[0].values[0]: is empty");
   EXPECT_EQ(Message("sweep { column: \"\" fields: \"seed\" values: \"1\" }"), "c:4:9: sweep[0].column: is empty");
-  EXPECT_EQ(Message(absl::StrCat("sweep { fields: \"seed\" values: \"", std::string(195, '1'), "\" }")),
-            "c:4:1: sweep[0]: its column and values make names of files of 201 characters; there may be 200. Cases give "
-            "values a shorter name");
+  EXPECT_EQ(
+      Message(absl::StrCat("sweep { fields: \"seed\" values: \"", std::string(195, '1'), "\" }")),
+      "c:4:1: sweep[0]: its column and values make names of files of 201 characters; there may be 200. Cases give "
+      "values a shorter name");
 }
 
 TEST(ExpandSweep, ErrorsOfCasesSayWhere) {
