@@ -24,6 +24,12 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeSaveStep(config.save());
     case StepConfig::kTorchInt8:
       return MakeTorchInt8Step(config.torch_int8());
+    case StepConfig::kEqualize:
+      return MakeEqualizeStep(config.equalize());
+    case StepConfig::kBiasCorrection:
+      return MakeBiasCorrectionStep(config.bias_correction());
+    case StepConfig::kReestimateBatchNorm:
+      return MakeReestimateBatchNormStep(config.reestimate_batch_norm());
     case StepConfig::KIND_NOT_SET:
       break;
   }

@@ -43,8 +43,12 @@ class DataSource {
 absl::Status CheckFits(const Graph& graph, const Dataset& dataset);
 
 // `count` different images of a data set of `size`, drawn by the seed, in random order. `purpose` keeps the
-// choices of two steps apart.
+// choices of two steps apart. A smaller count gives the first of a larger one's.
 std::vector<int64_t> DrawImages(int64_t size, int64_t count, uint64_t seed, uint64_t purpose);
+
+// Steps that need images without labels share one draw, so that a run uses no more of them than the step that asks for
+// the most.
+constexpr uint64_t kCalibrationImages = 0x63616c69;  // "cali"
 
 }  // namespace lowbit
 

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "model/channel_moments.h"
 #include "model/parameters.h"
 #include "pipeline/data_source.h"
 #include "pipeline/report.h"
@@ -27,6 +28,7 @@ enum class Fact {
   kFolded,      // batch norms are folded
   kStatistics,  // activations were looked at
   kQuantized,   // there is a quantized model
+  kFloatTwin,   // and the float network that it was made from is there too
   kTorchInt8,   // there is a model in LibTorch's 8-bit operators
 };
 
@@ -50,7 +52,8 @@ struct PlanState {
   StatsRequests requests;  // All that steps so far will want of an earlier calibrate step.
   std::vector<PlannedTensor> quantization;
   uint64_t seed;
-  std::string resume_folder;  // where the step's files are, in a run to go on with; empty: it is a new one
+  std::string resume_folder;    // where the step's files are, in a run to go on with; empty: it is a new one
+  NetworkMoments moments = {};  // as in RunState
 };
 
 // Where the run is. Copied where a sweep branches: what is shared by pointer is never changed in place, and neither are
@@ -62,6 +65,8 @@ struct RunState {
   std::shared_ptr<const NetworkStatistics> sample;
   std::shared_ptr<const QuantizedModel> quantized;  // null: `model` is what is evaluated
   std::shared_ptr<const TorchInt8Model> torch_int8;
+  // What the folded batch norms said of the outputs of the layers that they were folded into.
+  NetworkMoments moments = {};
 };
 
 // What a step may use besides the state.

@@ -21,6 +21,8 @@ std::string MissingMessage(Fact fact) {
       return "needs statistics of the activations: put a calibrate step before it";
     case Fact::kQuantized:
       return "needs a quantized model: put a quantize step before it";
+    case Fact::kFloatTwin:
+      return "needs the float network that was quantized, which a packed model has lost: put a quantize step before it";
     case Fact::kTorchInt8:
       return "needs LibTorch's 8-bit model: put a torch_int8 step before it, or name a file in model.torch_int8_model";
   }

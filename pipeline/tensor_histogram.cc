@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "base/check.h"
-#include "quant/affine.h"
+#include "quant/channel_grid.h"
 
 namespace lowbit {
 namespace {
@@ -29,10 +29,8 @@ HistogramSummary SummarizeBins(const Histogram& bins) { return SummarizeCounts(M
 HistogramSummary SummarizeQuantizedBins(const Histogram& bins, const QuantParams& params) {
   LOWBIT_CHECK(!params.per_channel(), "bins know nothing of channels");
   std::vector<CountedValue> values = Middles(bins);
-  for (CountedValue& x : values) {
-    x.value = static_cast<double>(FakeQuantizeValue(static_cast<float>(x.value), params.scale.front(),
-                                                    params.zero_point.front(), params.qmin(), params.qmax()));
-  }
+  const ChannelGrid grid(params, 0);
+  for (CountedValue& x : values) x.value = static_cast<double>(grid.FakeQuantize(static_cast<float>(x.value)));
   return SummarizeCounts(values);
 }
 

@@ -34,6 +34,10 @@ absl::StatusOr<QuantizedModel> ToQuantizedModel(const Model& model);
 // layer, if there is no such layer, it has no weight, or shape or parameters do not fit.
 absl::Status SetWeight(absl::string_view layer, const QuantizedTensor& weight, QuantizedModel* model);
 
+// Gives a parameter that stayed float new numbers: float32 of its shape. InvalidArgument naming the parameter if there
+// is none of this name, or if it does not fit.
+absl::Status SetParameter(absl::string_view name, const at::Tensor& value, QuantizedModel* model);
+
 // The codes of a packed weight, int32 in the weight's shape.
 at::Tensor UnpackWeight(const PackedWeight& weight);
 

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <vector>
 
 #include "base/check.h"
 #include "quant/affine.h"
+#include "quant/channel_grid.h"
 #include "quant/parallel_for.h"
 #include "quant/span_kernels.h"
 
@@ -46,9 +48,25 @@ void ForEachPiece(int64_t numel, const QuantParams& params, const Body& body) {
   }
 }
 
+// Of a grid that is not uniform, by channel.
+std::vector<ChannelGrid> ChannelGrids(const QuantParams& params) {
+  std::vector<ChannelGrid> grids;
+  for (size_t c = 0; c < params.scale.size(); ++c) grids.emplace_back(params, c);
+  return grids;
+}
+
 void FakeQuantizeInto(const at::Tensor& x, at::Tensor& out, const QuantParams& params) {
   const float* const in = x.data_ptr<float>();
   float* const to = out.data_ptr<float>();
+  if (!params.is_uniform()) {
+    const std::vector<ChannelGrid> grids = ChannelGrids(params);
+    ForEachPiece(x.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
+      const ChannelGrid& grid = grids[channel];
+      FakeQuantizeLevelsSpan(in + offset, to + offset, size, grid.scale(), grid.zero_point(), grid.levels(),
+                             grid.midpoints());
+    });
+    return;
+  }
   const int32_t qmin = params.qmin();
   const int32_t qmax = params.qmax();
   ForEachPiece(x.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
@@ -83,6 +101,13 @@ at::Tensor Quantize(const at::Tensor& x, const QuantParams& params) {
   at::Tensor codes = at::empty_like(dense, dense.options().dtype(at::kInt));
   const float* const in = dense.data_ptr<float>();
   int32_t* const out = codes.data_ptr<int32_t>();
+  if (!params.is_uniform()) {
+    const std::vector<ChannelGrid> grids = ChannelGrids(params);
+    ForEachPiece(dense.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
+      for (int64_t i = offset; i < offset + size; ++i) out[i] = grids[channel].Quantize(in[i]);
+    });
+    return codes;
+  }
   const int32_t qmin = params.qmin();
   const int32_t qmax = params.qmax();
   ForEachPiece(dense.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
@@ -99,6 +124,13 @@ at::Tensor Dequantize(const at::Tensor& codes, const QuantParams& params) {
   at::Tensor x = at::empty_like(dense, dense.options().dtype(at::kFloat));
   const int32_t* const in = dense.data_ptr<int32_t>();
   float* const out = x.data_ptr<float>();
+  if (!params.is_uniform()) {
+    const std::vector<ChannelGrid> grids = ChannelGrids(params);
+    ForEachPiece(dense.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
+      for (int64_t i = offset; i < offset + size; ++i) out[i] = grids[channel].Dequantize(in[i]);
+    });
+    return x;
+  }
   ForEachPiece(dense.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
     for (int64_t i = offset; i < offset + size; ++i) {
       out[i] = DequantizeValue(in[i], params.scale[channel], params.zero_point[channel]);

@@ -7,10 +7,10 @@
 
 namespace lowbit {
 
-// affine.h for whole tensors, bit for bit the same, at the speed of memory. `params` must be valid; per-channel ones
-// have one entry for each index of the first dimension. Tensors are float32 on the CPU in any memory order, which the
-// result shares. Work is spread over LibTorch's threads; the result does not depend on how many. What does not fit ends
-// the process.
+// affine.h (channel_grid.h, where the grid is not uniform) for whole tensors, bit for bit the same, at the speed of
+// memory. `params` must be valid; per-channel ones have one entry for each index of the first dimension. Tensors are
+// float32 on the CPU in any memory order, which the result shares. Work is spread over LibTorch's threads; the result
+// does not depend on how many. What does not fit ends the process.
 
 // FakeQuantizeValue of every element. NaN stays NaN.
 at::Tensor FakeQuantize(const at::Tensor& x, const QuantParams& params);

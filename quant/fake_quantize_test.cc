@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quant/affine.h"
+#include "quant/channel_grid.h"
 
 namespace lowbit {
 namespace {
@@ -74,6 +75,36 @@ TEST(FakeQuantizeTest, EveryMemoryOrderGivesTheSameValuesAndIsKept) {
   EXPECT_EQ(Values(FakeQuantize(channels_last, params)), wanted);
   EXPECT_EQ(Values(FakeQuantize(strided, params)), wanted);
   EXPECT_EQ(FakeQuantize(channels_last, params).strides(), channels_last.strides());
+}
+
+// The levels of one grid and the bases of another, in each memory order, against the specification.
+TEST(FakeQuantizeTest, GridsThatAreNotUniform) {
+  QuantParams levels = PerTensor(3, 0.05f, 1);
+  levels.levels = {-9, -4, -1, 0, 2, 5, 30};
+  QuantParams bases = PerTensor(2, 1, 0);
+  bases.scale = {0.9f, 0.4f, 2};
+  bases.zero_point = {0, 0.1f, -0.2f};
+  bases.bases = {0.5f, 0.9f, 0.3f};
+  QuantParams many = PerTensor(7, 0.01f, 0);
+  for (int i = 0; i < 100; ++i) many.levels.push_back(i * i - 2000);
+  const at::Tensor x = Ramp({3, 5, 7, 4});
+  for (const QuantParams& params : {levels, bases, many}) {
+    ASSERT_TRUE(params.Validate().ok()) << params.Validate();
+    std::vector<float> wanted;
+    std::vector<int32_t> codes;
+    const std::vector<float> in = Values(x);
+    for (size_t i = 0; i < in.size(); ++i) {
+      const ChannelGrid grid(params, params.per_channel() ? i / (in.size() / 3) : 0);
+      wanted.push_back(grid.FakeQuantize(in[i]));
+      codes.push_back(grid.Quantize(in[i]));
+    }
+    for (const at::Tensor& ordered : {x, x.contiguous(at::MemoryFormat::ChannelsLast)}) {
+      EXPECT_EQ(Values(FakeQuantize(ordered, params)), wanted);
+      EXPECT_EQ(Values<int32_t>(Quantize(ordered, params)), codes);
+      EXPECT_EQ(Values(Dequantize(Quantize(ordered, params), params)), wanted);
+    }
+    EXPECT_EQ(Values(FakeQuantizeInPlace(x.clone(), params)), wanted);
+  }
 }
 
 TEST(FakeQuantizeTest, PerChannelInEveryMemoryOrder) {

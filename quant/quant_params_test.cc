@@ -66,6 +66,49 @@ TEST(QuantParamsTest, ZeroPointsMayLieOneGridOutside) {
   EXPECT_EQ(params.Validate().message(), "zero_point[0] must be in [-6, 5] (one grid around the codes), got nan");
 }
 
+TEST(QuantParamsTest, LevelsEndTheCodes) {
+  QuantParams params = Valid(2);
+  params.levels = {-4, 0, 5};
+  EXPECT_TRUE(params.Validate().ok()) << params.Validate();
+  EXPECT_FALSE(params.is_uniform());
+  EXPECT_EQ(params.qmin(), -2);
+  EXPECT_EQ(params.qmax(), 0);
+  EXPECT_NE(params, Valid(2));
+
+  params.zero_point = {14.5f};
+  EXPECT_EQ(params.Validate().message(), "zero_point[0] must be in [-13, 14] (one grid around the codes), got 14.5");
+  params.zero_point = {0};
+  params.levels = {-4, 0, 5, 6, 7};
+  EXPECT_EQ(params.Validate().message(), "there must be 2 to 4 levels, got 5");
+  params.levels = {1};
+  EXPECT_EQ(params.Validate().message(), "there must be 2 to 4 levels, got 1");
+  params.levels = {-4, 0, 0};
+  EXPECT_EQ(params.Validate().message(), "levels must ascend, but levels[2] is 0 after 0");
+  params.levels = {-4, 40000};
+  EXPECT_EQ(params.Validate().message(), "levels[1] must be within +-32768, got 40000");
+  params = Valid(16);
+  params.levels = {0, 1};
+  EXPECT_EQ(params.Validate().message(), "levels are for 2 to 8 bits, got 16");
+}
+
+TEST(QuantParamsTest, BasesAreOneLessThanBitsForEachScale) {
+  QuantParams params = Valid(3);
+  params.scale = {1, 2};
+  params.zero_point = {0, 0};
+  params.bases = {0.5f, 0.25f, 1, 0.125f};
+  EXPECT_TRUE(params.Validate().ok()) << params.Validate();
+  EXPECT_FALSE(params.is_uniform());
+  params.bases[2] = 1.5f;
+  EXPECT_EQ(params.Validate().message(), "bases[2] must be in (0, 1], got 1.5");
+  params.bases.pop_back();
+  EXPECT_EQ(params.Validate().message(), "there must be bits - 1 bases for each scale, 4; got 3");
+  params.levels = {0, 1};
+  EXPECT_EQ(params.Validate().message(), "there are both levels and bases");
+  params = Valid(1);
+  params.bases = {1};
+  EXPECT_EQ(params.Validate().message(), "bases are for 2 to 8 bits, got 1");
+}
+
 TEST(QuantParamsTest, SignParamsAreTwiceTheMagnitude) {
   const QuantParams params = SignParams({0.25f, 3, std::numeric_limits<float>::max()});
   EXPECT_EQ(params.bits, 1);

@@ -1,10 +1,12 @@
 #include "quant/quantized_model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "quant/packing.h"
 
@@ -49,6 +51,18 @@ absl::Status CheckFloat(absl::string_view name, const TensorBlob& blob, const Sh
   return absl::OkStatus();
 }
 
+// Where there are fewer levels than codes: that no code lies beyond the last level.
+absl::Status CheckCodes(absl::string_view name, const PackedWeight& weight) {
+  const QuantParams& params = weight.params;
+  if (params.levels.empty() || params.levels.size() == size_t{1} << params.bits) return absl::OkStatus();
+  std::vector<int32_t> codes(static_cast<size_t>(weight.rows() * weight.row_size()));
+  UnpackCodes(weight.codes, weight.row_size(), params.bits, params.qmin(), absl::MakeSpan(codes));
+  const int32_t highest = *std::max_element(codes.begin(), codes.end());
+  if (highest <= params.qmax()) return absl::OkStatus();
+  return Invalid(name, absl::StrCat("there are ", params.levels.size(), " levels, so codes must be in [", params.qmin(),
+                                    ", ", params.qmax(), "], got ", highest));
+}
+
 absl::Status CheckWeight(absl::string_view name, const PackedWeight& weight, const Shape& shape) {
   if (weight.shape != shape) {
     return Invalid(name, absl::StrCat("expected codes for shape ", ShapeToString(shape), ", got them for shape ",
@@ -62,7 +76,8 @@ absl::Status CheckWeight(absl::string_view name, const PackedWeight& weight, con
     return Invalid(name, absl::StrCat("expected 1 or ", weight.rows(), " scales, got ", scales));
   }
   const absl::Status packed = CheckPacked(weight.codes, weight.rows(), weight.row_size(), weight.params.bits);
-  return packed.ok() ? packed : Invalid(name, packed.message());
+  if (!packed.ok()) return Invalid(name, packed.message());
+  return CheckCodes(name, weight);
 }
 
 // What layer `layer` owns, and nothing missing. Counts how many parameters and weights of the model that used up.
@@ -113,6 +128,7 @@ absl::Status CheckActivation(const QuantizedModel& model, const std::string& pro
   const absl::Status valid = params.Validate();
   if (!valid.ok()) return Invalid(what, valid.message());
   if (params.scale.size() != 1) return Invalid(what, absl::StrCat("expected 1 scale, got ", params.scale.size()));
+  if (!params.bases.empty()) return Invalid(what, "bases are for weights only");
   return absl::OkStatus();
 }
 
@@ -156,6 +172,7 @@ int64_t WeightBytes(const QuantizedModel& model) {
     const int64_t scales = static_cast<int64_t>(weight->second.params.scale.size());
     bytes += static_cast<int64_t>(weight->second.codes.size());
     bytes += 4 * scales * (weight->second.has_zero_points() ? 2 : 1);
+    bytes += 4 * static_cast<int64_t>(weight->second.params.bases.size() + weight->second.params.levels.size());
   }
   return bytes;
 }

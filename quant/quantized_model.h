@@ -52,9 +52,9 @@ struct QuantizedModel {
 absl::Status CheckQuantizedModel(const QuantizedModel& model);
 
 // Bytes of all weights of convolutions and linear layers as they are stored: packed codes with their scales and zero
-// points (4 bytes each; zero points only where one is not 0), and 4 bytes for every number of a weight that stayed
-// float. Biases, batch norm, activation parameters and the file's header (names, shapes, the network's description) are
-// not in it.
+// points (4 bytes each; zero points only where one is not 0), levels and bases (likewise), and 4 bytes for every number
+// of a weight that stayed float. Biases, batch norm, activation parameters and the file's header (names, shapes, the
+// network's description) are not in it.
 int64_t WeightBytes(const QuantizedModel& model);
 
 // The same for the graph in float: 4 bytes for every number.
@@ -64,9 +64,10 @@ int64_t FloatWeightBytes(const Graph& graph);
 //   "<layer>.weight"             quantized: U8 [O, bytes of a row], see quant/packing.h; else F32 of the weight's shape
 //   "<layer>.weight_scale"       F32 [1] or [O], for quantized weights
 //   "<layer>.weight_zero_point"  likewise; left out where all are 0
+//   "<layer>.weight_bases"       F32 [1, bits - 1] or [O, bits - 1], where the grid has bases
 //   "<layer>.bias", ...          F32
-//   metadata "lowbit.network"    NetworkProto (artifact/network.proto) in text format: the graph, and bits and
-//                                signedness of every quantized tensor, scale and zero point of every activation
+//   metadata "lowbit.network"    NetworkProto (artifact/network.proto) in text format: the graph, and bits, signedness
+//                                and levels of every quantized tensor, scale and zero point of every activation
 //
 // The same model gives the same bytes, and what is loaded saves to the bytes it came from.
 absl::StatusOr<std::string> SerializeQuantizedModel(const QuantizedModel& model);

@@ -23,6 +23,7 @@ constexpr char kNetworkKey[] = "lowbit.network";
 std::string WeightName(absl::string_view layer) { return absl::StrCat(layer, ".weight"); }
 std::string ScaleName(absl::string_view layer) { return absl::StrCat(layer, ".weight_scale"); }
 std::string ZeroPointName(absl::string_view layer) { return absl::StrCat(layer, ".weight_zero_point"); }
+std::string BasesName(absl::string_view layer) { return absl::StrCat(layer, ".weight_bases"); }
 
 absl::Status Invalid(absl::string_view what, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat(what, ": ", message));
@@ -46,12 +47,14 @@ QuantizationProto QuantizationToProto(const QuantizedModel& model) {
     entry->set_layer(layer);
     entry->set_bits(weight.params.bits);
     entry->set_is_signed(weight.params.is_signed);
+    entry->mutable_levels()->Assign(weight.params.levels.begin(), weight.params.levels.end());
   }
   for (const auto& [producer, params] : model.activations) {
     ActivationQuantizationProto* entry = proto.add_activations();
     entry->set_producer(producer);
     entry->set_bits(params.bits);
     entry->set_is_signed(params.is_signed);
+    entry->mutable_levels()->Assign(params.levels.begin(), params.levels.end());
     entry->add_scale(params.scale.front());
     entry->add_zero_point(params.zero_point.front());
   }
@@ -77,6 +80,11 @@ absl::StatusOr<SafetensorsFile> ToFile(const QuantizedModel& model) {
     file.tensors[WeightName(layer)] = std::move(codes);
     file.tensors[ScaleName(layer)] = FloatBlob(weight.params.scale);
     if (weight.has_zero_points()) file.tensors[ZeroPointName(layer)] = FloatBlob(weight.params.zero_point);
+    if (!weight.params.bases.empty()) {
+      TensorBlob bases = FloatBlob(weight.params.bases);
+      bases.shape = {static_cast<int64_t>(weight.params.scale.size()), weight.params.bits - 1};
+      file.tensors[BasesName(layer)] = std::move(bases);
+    }
   }
   return file;
 }
@@ -102,12 +110,12 @@ bool Take(const std::string& name, SafetensorsFile* file, TensorBlob* blob) {
   return true;
 }
 
-absl::StatusOr<std::vector<float>> TakeFloats(const std::string& name, SafetensorsFile* file) {
+absl::StatusOr<std::vector<float>> TakeFloats(const std::string& name, size_t dimensions, SafetensorsFile* file) {
   TensorBlob blob;
   if (!Take(name, file, &blob)) return Invalid(name, "missing");
-  if (blob.dtype != DType::kF32 || blob.shape.size() != 1) {
-    return Invalid(name, absl::StrCat("expected F32 of one dimension, got ", DTypeName(blob.dtype), " of shape ",
-                                      ShapeToString(blob.shape)));
+  if (blob.dtype != DType::kF32 || blob.shape.size() != dimensions) {
+    return Invalid(name, absl::StrCat("expected F32 of ", dimensions == 1 ? "one dimension" : "two dimensions",
+                                      ", got ", DTypeName(blob.dtype), " of shape ", ShapeToString(blob.shape)));
   }
   std::vector<float> values(blob.bytes.size() / sizeof(float));
   std::memcpy(values.data(), blob.bytes.data(), values.size() * sizeof(float));
@@ -143,10 +151,20 @@ absl::StatusOr<PackedWeight> TakeWeight(const Graph& graph, const WeightQuantiza
                                       " of shape ", ShapeToString(codes.shape)));
   }
   weight.codes = std::move(codes.bytes);
-  LOWBIT_ASSIGN_OR_RETURN(weight.params.scale, TakeFloats(ScaleName(proto.layer()), file));
+  LOWBIT_ASSIGN_OR_RETURN(weight.params.scale, TakeFloats(ScaleName(proto.layer()), 1, file));
   weight.params.zero_point.assign(weight.params.scale.size(), 0);
   if (file->tensors.count(ZeroPointName(proto.layer())) != 0) {
-    LOWBIT_ASSIGN_OR_RETURN(weight.params.zero_point, TakeFloats(ZeroPointName(proto.layer()), file));
+    LOWBIT_ASSIGN_OR_RETURN(weight.params.zero_point, TakeFloats(ZeroPointName(proto.layer()), 1, file));
+  }
+  weight.params.levels.assign(proto.levels().begin(), proto.levels().end());
+  if (file->tensors.count(BasesName(proto.layer())) != 0) {
+    const Shape& shape = file->tensors[BasesName(proto.layer())].shape;
+    const Shape fits = {static_cast<int64_t>(weight.params.scale.size()), proto.bits() - 1};
+    if (shape != fits) {
+      return Invalid(BasesName(proto.layer()),
+                     absl::StrCat("expected shape ", ShapeToString(fits), ", got ", ShapeToString(shape)));
+    }
+    LOWBIT_ASSIGN_OR_RETURN(weight.params.bases, TakeFloats(BasesName(proto.layer()), 2, file));
   }
   return weight;
 }
@@ -165,6 +183,7 @@ absl::Status TakeQuantization(const QuantizationProto& proto, SafetensorsFile* f
     LOWBIT_ASSIGN_OR_RETURN(QuantParams params, GridFromProto(what, entry.bits(), entry.is_signed()));
     params.scale.assign(entry.scale().begin(), entry.scale().end());
     params.zero_point.assign(entry.zero_point().begin(), entry.zero_point().end());
+    params.levels.assign(entry.levels().begin(), entry.levels().end());
     if (!model->activations.emplace(entry.producer(), std::move(params)).second)
       return Invalid(what, "described twice");
   }

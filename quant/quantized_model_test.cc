@@ -102,6 +102,47 @@ TEST(CheckQuantizedModelTest, NamesTheParameterAtFault) {
             "conv.bias: 1 of 2 values are NaN or infinite");
 }
 
+// A grid with levels for the activation, and one with bases for the weight.
+QuantizedModel OtherGrids() {
+  QuantizedModel model = Small();
+  model.activations["relu"].levels = {0, 1, 2, 4, 8};
+  model.weights["conv"].params.bases = {0.5f, 0.75f};
+  return model;
+}
+
+TEST(QuantizedModelTest, GridsThatAreNotUniformComeBack) {
+  const QuantizedModel model = OtherGrids();
+  const auto bytes = SerializeQuantizedModel(model);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  const auto back = ParseQuantizedModel(*bytes, "file");
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->weights.at("conv").params, model.weights.at("conv").params);
+  EXPECT_EQ(back->activations.at("relu"), model.activations.at("relu"));
+  EXPECT_EQ(*SerializeQuantizedModel(*back), *bytes);
+  EXPECT_EQ(WeightBytes(model) - WeightBytes(Small()), 8) << "a base for each channel";
+}
+
+TEST(QuantizedModelTest, BasesOfAnotherShapeAreRefused) {
+  auto file = ParseSafetensors(*SerializeQuantizedModel(OtherGrids()), "file");
+  ASSERT_TRUE(file.ok()) << file.status();
+  file->tensors["conv.weight_bases"].shape = {1, 2};
+  EXPECT_EQ(Message(ParseQuantizedModel(*SerializeSafetensors(*file), "file").status()),
+            "file: conv.weight_bases: expected shape [2, 1], got [1, 2]");
+}
+
+TEST(CheckQuantizedModelTest, NamesWhatIsWrongWithOtherGrids) {
+  EXPECT_EQ(Check([](QuantizedModel& m) {
+              m.weights["conv"].params.levels = {-3, 0, 3};
+            }),
+            "conv.weight: there are 3 levels, so codes must be in [-2, 0], got 1");
+  EXPECT_EQ(Check([](QuantizedModel& m) { m.weights["conv"].params.bases = {0.5f}; }),
+            "conv.weight: there must be bits - 1 bases for each scale, 2; got 1");
+  EXPECT_EQ(Check([](QuantizedModel& m) {
+              m.activations["relu"].bases = {0.5f, 0.5f, 0.5f};
+            }),
+            "activation of relu: bases are for weights only");
+}
+
 TEST(CheckQuantizedModelTest, NamesTheWeightAtFault) {
   EXPECT_EQ(Check([](QuantizedModel& m) { m.weights["conf"] = m.weights["conv"]; }),
             "conf: the network has no such layer");

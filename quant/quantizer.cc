@@ -120,7 +120,8 @@ absl::StatusOr<QuantParams> Quantizer::FitActivation(const ActivationView& view)
                                               name(), "\" asks for"));
     }
     LOWBIT_ASSIGN_OR_RETURN(QuantParams params, DoFitActivation(view));
-    const absl::Status valid = CheckParams(params, view.bits, 1);
+    absl::Status valid = CheckParams(params, view.bits, 1);
+    if (valid.ok() && !params.bases.empty()) valid = absl::InvalidArgumentError("bases are for weights only");
     if (!valid.ok()) return PluginError(*this, view.producer, Role::kActivation, valid);
     return params;
   });

@@ -60,9 +60,9 @@ class ErrorIntegral {
   const double step_;
 };
 
-}  // namespace
-
-double GridError(absl::Span<const float> values, const Grid& grid, double p, double unit) {
+// Of x and what `fake_quantize` makes of it.
+template <typename FakeQuantizeFunction>
+double MeanPower(absl::Span<const float> values, double p, double unit, const FakeQuantizeFunction& fake_quantize) {
   constexpr int64_t kChunk = 1024;
   std::array<float, kChunk> difference;
   const int64_t size = static_cast<int64_t>(values.size());
@@ -70,11 +70,46 @@ double GridError(absl::Span<const float> values, const Grid& grid, double p, dou
   for (int64_t done = 0; done < size; done += kChunk) {
     const int64_t n = std::min(kChunk, size - done);
     const float* const x = values.data() + done;
-    FakeQuantizeSpan(x, difference.data(), n, grid.scale, grid.zero_point, grid.qmin, grid.qmax);
+    fake_quantize(x, difference.data(), n);
     for (int64_t i = 0; i < n; ++i) difference[static_cast<size_t>(i)] -= x[i];
     sum += SumOfPowers(difference.data(), n, static_cast<float>(p), static_cast<float>(unit));
   }
   return size == 0 ? 0 : sum / static_cast<double>(size);
+}
+
+}  // namespace
+
+double GridError(absl::Span<const float> values, const Grid& grid, double p, double unit) {
+  return MeanPower(values, p, unit, [&](const float* in, float* out, int64_t size) {
+    FakeQuantizeSpan(in, out, size, grid.scale, grid.zero_point, grid.qmin, grid.qmax);
+  });
+}
+
+double GridError(absl::Span<const float> values, const ChannelGrid& grid, double p, double unit) {
+  return MeanPower(values, p, unit, [&](const float* in, float* out, int64_t size) {
+    for (int64_t i = 0; i < size; ++i) out[i] = grid.FakeQuantize(in[i]);
+  });
+}
+
+double GridError(const Histogram& histogram, const Range& extremes, const ChannelGrid& grid, double p, double unit) {
+  double sum = 0;
+  double total = 0;
+  for (int i = 0; i < Histogram::kBins; ++i) {
+    double count = static_cast<double>(histogram.counts()[static_cast<size_t>(i)]);
+    if (count == 0) continue;
+    total += count;
+    if (i == Histogram::kBins / 2) {
+      const double zeros = static_cast<double>(histogram.EstimatedZeros());
+      sum += zeros * std::pow(std::fabs(static_cast<double>(grid.FakeQuantize(0)) / unit), p);
+      count -= zeros;
+    }
+    const double from = std::max(histogram.bin_lower(i), static_cast<double>(extremes.lo));
+    const double to = std::min(histogram.bin_lower(i + 1), static_cast<double>(extremes.hi));
+    const float middle = static_cast<float>((from + to) / 2);
+    const double error = static_cast<double>(middle) - static_cast<double>(grid.FakeQuantize(middle));
+    sum += count * std::pow(std::fabs(error / unit), p);
+  }
+  return total == 0 ? 0 : sum / total;
 }
 
 double GridError(const Histogram& histogram, const Range& extremes, const Grid& grid, double p, double unit) {

@@ -2,6 +2,7 @@
 #define LOWBIT_QUANT_RANGE_ERROR_H_
 
 #include "absl/types/span.h"
+#include "quant/channel_grid.h"
 #include "quant/range_grid.h"
 #include "quant/statistics.h"
 
@@ -18,6 +19,10 @@ double GridError(absl::Span<const float> values, const Grid& grid, double p, dou
 // a bin is then an integral in closed form, right also where steps are narrower than bins (16 bits). Zeros that stand
 // out of their bin count as what they are, without error.
 double GridError(const Histogram& histogram, const Range& extremes, const Grid& grid, double p, double unit);
+
+// The same two on a grid of any kind. Of a histogram every bin counts as its middle here.
+double GridError(absl::Span<const float> values, const ChannelGrid& grid, double p, double unit);
+double GridError(const Histogram& histogram, const Range& extremes, const ChannelGrid& grid, double p, double unit);
 
 }  // namespace lowbit
 

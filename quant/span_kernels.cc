@@ -3,6 +3,7 @@
 
 #include "quant/span_kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -52,7 +53,51 @@ LOWBIT_INLINE void FakeQuantizeBody(const float* in, float* out, int64_t size, c
   }
 }
 
+struct LevelGrid {
+  float scale;
+  float zero_point;
+  const float* values;  // of the levels: (level - zero_point) * scale
+  const float* midpoints;
+  int64_t count;
+};
+
+// Comparing with one midpoint after the other, many values at a time, beats searching for up to so many levels.
+constexpr int64_t kMostCompared = 32;
+constexpr int64_t kLevelBlock = 256;
+
+LOWBIT_INLINE void FakeQuantizeLevelsBlock(const float* in, float* out, int64_t size, const LevelGrid& grid) {
+  float shifted[kLevelBlock];
+  float result[kLevelBlock];
+  for (int64_t i = 0; i < size; ++i) shifted[i] = in[i] / grid.scale + grid.zero_point;
+  for (int64_t i = 0; i < size; ++i) result[i] = shifted[i] == shifted[i] ? grid.values[0] : shifted[i];
+  for (int64_t k = 1; k < grid.count; ++k) {
+    const float midpoint = grid.midpoints[k - 1];
+    const float value = grid.values[k];
+    for (int64_t i = 0; i < size; ++i) result[i] = shifted[i] > midpoint ? value : result[i];
+  }
+  std::memcpy(out, result, static_cast<size_t>(size) * sizeof(float));
+}
+
+LOWBIT_INLINE void FakeQuantizeLevelsBody(const float* in, float* out, int64_t size, const LevelGrid& grid) {
+  for (int64_t done = 0; done < size; done += kLevelBlock) {
+    FakeQuantizeLevelsBlock(in + done, out + done, std::min(kLevelBlock, size - done), grid);
+  }
+}
+
+void SearchLevels(const float* in, float* out, int64_t size, const LevelGrid& grid) {
+  for (int64_t i = 0; i < size; ++i) {
+    const float shifted = in[i] / grid.scale + grid.zero_point;
+    const float* const end = grid.midpoints + grid.count - 1;
+    out[i] =
+        std::isnan(shifted) ? shifted : grid.values[std::lower_bound(grid.midpoints, end, shifted) - grid.midpoints];
+  }
+}
+
 #if LOWBIT_HAVE_AVX2_VARIANT
+
+LOWBIT_TARGET_AVX2 void FakeQuantizeLevelsSpanAvx2(const float* in, float* out, int64_t size, const LevelGrid& grid) {
+  FakeQuantizeLevelsBody(in, out, size, grid);
+}
 
 LOWBIT_TARGET_AVX2 void FakeQuantizeSpanAvx2(const float* in, float* out, int64_t size, const Grid& grid) {
   FakeQuantizeBody(in, out, size, grid);
@@ -67,6 +112,17 @@ bool HaveAvx2() {
 
 Grid MakeGrid(float scale, float zero_point, int32_t qmin, int32_t qmax) {
   return Grid{scale, zero_point, static_cast<float>(qmin), static_cast<float>(qmax)};
+}
+
+std::vector<float> LevelValues(float scale, float zero_point, const std::vector<float>& levels) {
+  std::vector<float> values;
+  for (const float level : levels) values.push_back((level - zero_point) * scale);
+  return values;
+}
+
+LevelGrid MakeLevelGrid(float scale, float zero_point, const std::vector<float>& values,
+                        const std::vector<float>& midpoints) {
+  return LevelGrid{scale, zero_point, values.data(), midpoints.data(), static_cast<int64_t>(values.size())};
 }
 
 // Four vectors of four running values of each kind: the compiler may not make them of one by itself, as that reorders
@@ -145,6 +201,23 @@ void FakeQuantizeSpan(const float* in, float* out, int64_t size, float scale, fl
   if (HaveAvx2()) return FakeQuantizeSpanAvx2(in, out, size, MakeGrid(scale, zero_point, qmin, qmax));
 #endif
   FakeQuantizeSpanPortable(in, out, size, scale, zero_point, qmin, qmax);
+}
+
+void FakeQuantizeLevelsSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point,
+                                    const std::vector<float>& levels, const std::vector<float>& midpoints) {
+  const std::vector<float> values = LevelValues(scale, zero_point, levels);
+  FakeQuantizeLevelsBody(in, out, size, MakeLevelGrid(scale, zero_point, values, midpoints));
+}
+
+void FakeQuantizeLevelsSpan(const float* in, float* out, int64_t size, float scale, float zero_point,
+                            const std::vector<float>& levels, const std::vector<float>& midpoints) {
+  const std::vector<float> values = LevelValues(scale, zero_point, levels);
+  const LevelGrid grid = MakeLevelGrid(scale, zero_point, values, midpoints);
+  if (grid.count > kMostCompared) return SearchLevels(in, out, size, grid);
+#if LOWBIT_HAVE_AVX2_VARIANT
+  if (HaveAvx2()) return FakeQuantizeLevelsSpanAvx2(in, out, size, grid);
+#endif
+  FakeQuantizeLevelsBody(in, out, size, grid);
 }
 
 SpanSummary SummarizeSpan(const float* values, int64_t size) {

@@ -2,6 +2,7 @@
 #define LOWBIT_QUANT_SPAN_KERNELS_H_
 
 #include <cstdint>
+#include <vector>
 
 namespace lowbit {
 
@@ -12,6 +13,12 @@ namespace lowbit {
 void FakeQuantizeSpan(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,
                       int32_t qmax);
 
+// The same on a grid of any ascending levels: out[i] = (level - zero_point) * scale, with the level nearest to in[i] /
+// scale + zero_point. `midpoints` (one less) separate each level from the next; a value on one goes to the lower level.
+// NaN stays NaN.
+void FakeQuantizeLevelsSpan(const float* in, float* out, int64_t size, float scale, float zero_point,
+                            const std::vector<float>& levels, const std::vector<float>& midpoints);
+
 // If not_finite is not 0 the rest means nothing. Of no values at all, min and max are +inf and -inf.
 struct SpanSummary {
   float min;
@@ -21,9 +28,11 @@ struct SpanSummary {
 };
 SpanSummary SummarizeSpan(const float* values, int64_t size);
 
-// FakeQuantizeSpan compiled for the baseline alone, so that tests reach it on every machine.
+// The two above compiled for the baseline alone, so that tests reach it on every machine.
 void FakeQuantizeSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,
                               int32_t qmax);
+void FakeQuantizeLevelsSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point,
+                                    const std::vector<float>& levels, const std::vector<float>& midpoints);
 
 }  // namespace lowbit
 

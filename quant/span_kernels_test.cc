@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "base/random.h"
 #include "gtest/gtest.h"
 #include "quant/affine.h"
+#include "quant/channel_grid.h"
 #include "quant/quant_params.h"
 
 namespace lowbit {
@@ -183,6 +185,35 @@ TEST(SummarizeSpanTest, NothingHasNoExtremes) {
   EXPECT_EQ(summary.min, kInfinity);
   EXPECT_EQ(summary.max, -kInfinity);
   EXPECT_EQ(summary.sum_abs, 0);
+}
+
+// Both variants, at sizes around their blocks, in place and not.
+TEST(FakeQuantizeLevelsSpanTest, BothVariantsAreTheSpecification) {
+  QuantParams few = Params(3, false, 0.1f, -2);
+  few.levels = {0, 1, 3, 4, 9};
+  QuantParams many = Params(8, true, 3e-3f, 7);
+  for (int i = -128; i < 128; ++i) many.levels.push_back(i * std::abs(i));
+  for (const QuantParams& params : {few, many}) {
+    ASSERT_TRUE(params.Validate().ok()) << params.Validate();
+    const ChannelGrid grid(params, 0);
+    std::vector<float> inputs = Inputs(params);
+    for (const float midpoint : grid.midpoints()) inputs.push_back((midpoint - params.zero_point[0]) * params.scale[0]);
+    for (const auto kernel : {FakeQuantizeLevelsSpan, FakeQuantizeLevelsSpanPortable}) {
+      for (const size_t size : {size_t{1}, size_t{255}, size_t{256}, size_t{257}, inputs.size()}) {
+        std::vector<float> out(size, -1);
+        kernel(inputs.data(), out.data(), static_cast<int64_t>(size), params.scale[0], params.zero_point[0],
+               grid.levels(), grid.midpoints());
+        std::vector<float> in_place(inputs.begin(), inputs.begin() + static_cast<int64_t>(size));
+        kernel(in_place.data(), in_place.data(), static_cast<int64_t>(size), params.scale[0], params.zero_point[0],
+               grid.levels(), grid.midpoints());
+        for (size_t i = 0; i < size; ++i) {
+          const float wanted = grid.FakeQuantize(inputs[i]);
+          ASSERT_TRUE(out[i] == wanted || (std::isnan(wanted) && std::isnan(out[i]))) << inputs[i];
+          ASSERT_TRUE(in_place[i] == wanted || (std::isnan(wanted) && std::isnan(in_place[i]))) << inputs[i];
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -6,10 +6,13 @@ Whatever should reach every quantizer (the pipeline's binary, --list, the confor
 
 QUANTIZERS = [
     "aciq",
+    "apot",
     "kl",
     "min_max",
     "moving_average",
     "mse",
+    "multi_base",
     "per_channel",
     "percentile",
+    "xnor",
 ]

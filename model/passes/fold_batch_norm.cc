@@ -46,8 +46,13 @@ absl::Status CheckVariance(const std::string& name, const at::Tensor& variance, 
   return absl::OkStatus();
 }
 
+std::vector<double> ToVector(const at::Tensor& values) {
+  const at::Tensor dense = values.contiguous();
+  return {dense.data_ptr<double>(), dense.data_ptr<double>() + dense.numel()};
+}
+
 // The numbers of the pair become those of the layer alone.
-absl::Status FoldPair(const Layer& layer, const Layer& norm, double eps, ParameterMap& parameters) {
+absl::StatusOr<ChannelMoments> FoldPair(const Layer& layer, const Layer& norm, double eps, ParameterMap& parameters) {
   const auto take = [&](absl::string_view name) {
     const auto it = parameters.find(ParameterName(norm.name, name));
     const at::Tensor value = it->second.detach().to(at::kDouble);
@@ -68,7 +73,7 @@ absl::Status FoldPair(const Layer& layer, const Layer& norm, double eps, Paramet
   at::Tensor shift = mean.neg();
   if (bias.defined()) shift = shift.add(bias.detach().to(at::kDouble));
   bias = shift.mul(s).add(beta).to(at::kFloat);
-  return absl::OkStatus();
+  return ChannelMoments{ToVector(beta), ToVector(s.abs().mul(variance.sqrt()))};
 }
 
 }  // namespace
@@ -78,6 +83,7 @@ absl::StatusOr<FoldResult> FoldBatchNorm(const Model& model) {
   const Graph& graph = model.graph;
   ParameterMap parameters = model.parameters;
   std::vector<FoldedPair> folded;
+  NetworkMoments moments;
   std::vector<std::string> not_folded;
   std::vector<Layer> layers;
   std::vector<int> new_index;  // By old index; of a folded batch norm, that of the layer before it.
@@ -88,7 +94,8 @@ absl::StatusOr<FoldResult> FoldBatchNorm(const Model& model) {
       const std::string obstacle = Obstacle(graph, i);
       if (obstacle.empty()) {
         Layer& before = layers[static_cast<size_t>(layer.inputs[0])];
-        LOWBIT_RETURN_IF_ERROR(CatchTorch([&] { return FoldPair(before, layer, norm->eps, parameters); }));
+        LOWBIT_ASSIGN_OR_RETURN(moments[before.name],
+                                CatchTorch([&] { return FoldPair(before, layer, norm->eps, parameters); }));
         folded.push_back({before.name, layer.name, !std::exchange(BiasFlag(before.op), true)});
         new_index.push_back(layer.inputs[0]);
         continue;
@@ -102,7 +109,7 @@ absl::StatusOr<FoldResult> FoldBatchNorm(const Model& model) {
   Model out{std::move(result), std::move(parameters)};
   // Finite numbers can still overflow float when scaled.
   LOWBIT_RETURN_IF_ERROR(CheckParameters(out.graph, out.parameters));
-  return FoldResult{std::move(out), std::move(folded), std::move(not_folded)};
+  return FoldResult{std::move(out), std::move(folded), std::move(moments), std::move(not_folded)};
 }
 
 }  // namespace lowbit

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/channel_moments.h"
 #include "model/parameters.h"
 
 namespace lowbit {
@@ -17,7 +18,10 @@ struct FoldedPair {
 
 struct FoldResult {
   Model model;
-  std::vector<FoldedPair> folded;       // In the graph's order.
+  std::vector<FoldedPair> folded;  // In the graph's order.
+  // By layer: mean beta and standard deviation |gamma| sqrt(running_var / (running_var + eps)) of what it puts out now,
+  // over the images that the running statistics are of.
+  NetworkMoments moments;
   std::vector<std::string> not_folded;  // "layer1.0.bn2: why", in the graph's order; these batch norms stay.
 };
 

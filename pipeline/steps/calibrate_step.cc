@@ -13,8 +13,6 @@
 namespace lowbit {
 namespace {
 
-constexpr uint64_t kPurpose = 0x63616c69;  // "cali"
-
 // Counting numbers into bins takes longer than all other statistics, so the pictures for TensorBoard come from few
 // images.
 constexpr int64_t kSampleImages = 32;
@@ -80,7 +78,7 @@ class CalibrateStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const Executor executor, Executor::Create(state.model.graph, state.model.parameters));
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
     LoaderOptions options;
-    options.order = DrawImages(train->size(), config_.num_images(), context.seed, kPurpose);
+    options.order = DrawImages(train->size(), config_.num_images(), context.seed, kCalibrationImages);
     options.batch_size = config_.batch_size();
     options.normalization = context.data->normalization();
     LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));

@@ -1,56 +1,19 @@
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/abs.h>
-#include <ATen/ops/max.h>
-
-#include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/field_error.h"
-#include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
-#include "evaluation/batch_tensor.h"
-#include "model/executor.h"
 #include "model/passes/fold_batch_norm.h"
-#include "model/torch_boundary.h"
+#include "pipeline/logit_difference.h"
 #include "pipeline/steps/steps.h"
 
 namespace lowbit {
 namespace {
 
 constexpr uint64_t kPurpose = 0x666f6c64;  // "fold"
-constexpr int kBatchSize = 250;
-
-// The largest difference between the two networks' outputs over these images.
-absl::StatusOr<double> MaxDifference(const Model& a, const Model& b, const Dataset& dataset,
-                                     const Normalization& normalization, std::vector<int64_t> images) {
-  LOWBIT_ASSIGN_OR_RETURN(const Executor run_a, Executor::Create(a.graph, a.parameters));
-  LOWBIT_ASSIGN_OR_RETURN(const Executor run_b, Executor::Create(b.graph, b.parameters));
-  LoaderOptions options;
-  options.order = std::move(images);
-  options.batch_size = kBatchSize;
-  options.normalization = normalization;
-  LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(&dataset, std::move(options)));
-  Progress progress("fold: compare logits", loader->image_count());
-  double difference = 0;
-  while (true) {
-    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-    LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
-    if (!batch.has_value()) return difference;
-    const at::Tensor input = ImagesTensor(*batch);
-    LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits_a, run_a.Forward(input));
-    LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits_b, run_b.Forward(input));
-    LOWBIT_ASSIGN_OR_RETURN(const double here,
-                            CatchTorch([&] { return at::max(at::abs(logits_a.sub(logits_b))).item<double>(); }));
-    if (!std::isfinite(here)) return absl::InvalidArgumentError("the network puts out NaN or infinite logits");
-    difference = std::max(difference, here);
-    progress.Advance(batch->size());
-  }
-}
 
 class FoldStepImpl : public Step {
  public:
@@ -73,6 +36,7 @@ class FoldStepImpl : public Step {
     }
     LOWBIT_ASSIGN_OR_RETURN(FoldResult result, FoldBatchNorm(plan.model));
     plan.model = std::move(result.model);
+    plan.moments = std::move(result.moments);
     return absl::OkStatus();
   }
 
@@ -88,15 +52,17 @@ class FoldStepImpl : public Step {
     LogLine(line);
     if (config_.check_images() > 0) {
       LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
-      LOWBIT_ASSIGN_OR_RETURN(const double difference,
-                              MaxDifference(state.model, result.model, *train, context.data->normalization(),
-                                            DrawImages(train->size(), config_.check_images(), context.seed, kPurpose)));
+      LOWBIT_ASSIGN_OR_RETURN(
+          const double difference,
+          MaxLogitDifference(state.model, result.model, *train, context.data->normalization(),
+                             DrawImages(train->size(), config_.check_images(), context.seed, kPurpose), "fold"));
       record["check_images"] = config_.check_images();
       record["max_logit_difference"] = difference;
       LogLine(absl::StrFormat("fold: logits differ by at most %.2e over %d training images", difference,
                               config_.check_images()));
     }
     state.model = std::move(result.model);
+    state.moments = std::move(result.moments);
     return absl::OkStatus();
   }
 

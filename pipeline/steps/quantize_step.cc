@@ -24,7 +24,7 @@ class QuantizeStepImpl : public Step {
     if (rules_.HasActivations()) return {Fact::kWeights, Fact::kStatistics};
     return {Fact::kWeights};
   }
-  std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
+  std::vector<Fact> makes() const override { return {Fact::kQuantized, Fact::kFloatTwin}; }
   std::vector<Fact> refuses() const override { return {Fact::kQuantized}; }
 
   absl::Status Plan(PlanState& plan) const override {

@@ -20,6 +20,9 @@ absl::StatusOr<std::unique_ptr<Step>> MakeQuantizeStep(const QuantizeStep& confi
 absl::StatusOr<std::unique_ptr<Step>> MakeEvaluateStep(const EvaluateStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeSaveStep(const SaveStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeTorchInt8Step(const TorchInt8Step& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeEqualizeStep(const EqualizeStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeBiasCorrectionStep(const BiasCorrectionStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeReestimateBatchNormStep(const ReestimateBatchNormStep& config);
 
 }  // namespace lowbit
 

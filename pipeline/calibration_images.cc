@@ -1,0 +1,43 @@
+#include "pipeline/calibration_images.h"
+
+#include <ATen/ops/cat.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/field_error.h"
+#include "base/interrupt.h"
+#include "base/status_macros.h"
+#include "data/loader.h"
+#include "evaluation/batch_tensor.h"
+#include "model/torch_boundary.h"
+
+namespace lowbit {
+
+absl::Status PlanCalibrationImages(int64_t num_images, PlanState& plan) {
+  LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
+  LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
+  if (num_images <= train->size()) return absl::OkStatus();
+  return FieldError("num_images", absl::StrCat("there are ", train->size(), " training images, got ", num_images));
+}
+
+absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context) {
+  LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
+  LoaderOptions options;
+  options.order = DrawImages(train->size(), num_images, context.seed, kCalibrationImages);
+  options.normalization = context.data->normalization();
+  LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
+  std::vector<at::Tensor> batches;
+  while (true) {
+    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
+    LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
+    if (!batch.has_value()) return CatchTorch([&] { return at::cat(batches, 0); });
+    LOWBIT_ASSIGN_OR_RETURN(at::Tensor images, CatchTorch([&] { return ImagesTensor(*batch).clone(); }));
+    batches.push_back(std::move(images));
+  }
+}
+
+}  // namespace lowbit
