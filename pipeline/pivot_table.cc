@@ -94,22 +94,31 @@ std::string CellText(const PivotCell& cell, bool with_spread) {
   return text;
 }
 
+bool IsPlanned(const PivotCell& cell) { return cell.planned > 0; }
+
+// Without the rows and columns that are wholly left out on this page.
 TableRows PageRows(const PivotTable& table, const PivotPage& page) {
-  std::vector<std::string> head = {table.rows};
-  head.insert(head.end(), table.heads.begin(), table.heads.end());
-  head.push_back("seconds");
-  TableRows rows = {head};
+  std::vector<size_t> columns;
+  for (size_t i = 0; i < table.heads.size(); ++i) {
+    if (std::any_of(page.rows.begin(), page.rows.end(), [&](const PivotRow& row) { return IsPlanned(row.cells[i]); })) {
+      columns.push_back(i);
+    }
+  }
+  TableRows rows = {{table.rows}};
+  for (const size_t column : columns) rows.back().push_back(table.heads[column]);
+  rows.back().push_back("seconds");
   for (const auto& [label, top1] : table.baselines) {
     rows.push_back({label});
-    rows.back().resize(head.size() - 1, absl::StrFormat("%.2f", 100 * top1));
+    rows.back().resize(1 + columns.size(), absl::StrFormat("%.2f", 100 * top1));
     rows.back().push_back("");
   }
   for (const PivotRow& row : page.rows) {
+    if (std::none_of(row.cells.begin(), row.cells.end(), IsPlanned)) continue;
     rows.push_back({row.label});
     bool any = false;
-    for (const PivotCell& cell : row.cells) {
-      rows.back().push_back(CellText(cell, !table.mean_over.empty()));
-      any = any || cell.done > 0;
+    for (const size_t column : columns) {
+      rows.back().push_back(CellText(row.cells[column], !table.mean_over.empty()));
+      any = any || row.cells[column].done > 0;
     }
     rows.back().push_back(any ? absl::StrFormat("%.1f", row.seconds) : "");
   }

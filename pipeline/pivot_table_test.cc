@@ -148,6 +148,15 @@ TEST(PivotTable, Json) {
   EXPECT_FALSE(page["rows"][1]["cells"][1].contains("mean"));
 }
 
+TEST(PivotTable, RowsAndColumnsThatAreWhollyLeftOutAreNotThere) {
+  const std::vector<SweepAxis> axes = {{"method", {"mse", "kl"}, 0, false}, {"width", {"W8A8", "W4A4"}, 0, false}};
+  const PivotTable table =
+      MakePivotTable(*LayOut("rows: 'method' columns: 'width'", axes), axes, {{{1, 1}, true, 0.5, 2}});
+  EXPECT_THAT(PivotText(table), testing::EndsWith("\n\nmethod   W4A4  seconds\n"
+                                                  "------  -----  -------\n"
+                                                  "kl      50.00      2.0\n"));
+}
+
 TEST(PivotTable, WithoutColumnsPagesAndMeans) {
   const std::vector<SweepAxis> axes = {{"bits", {"2", "4"}, 0, false}};
   const PivotTable table =
