@@ -157,6 +157,40 @@ TEST_F(RunSweepTest, AModelThatSeveralVariantsEvaluateIsSavedOnce) {
   EXPECT_EQ(run->report.models.size(), 1u);
 }
 
+TEST_F(RunSweepTest, AModelThatOneVariantCorrectsIsSavedAsItWasToo) {
+  std::string start = absl::StrCat(TrainedModel(), kQuantize);
+  start.replace(start.find("steps { evaluate {} }"), 21,
+                "steps { bias_correction { num_images: 32 } } steps { evaluate {} }");
+  const auto run = Run(absl::StrCat(start, R"(
+    sweep {
+      column: "method"
+      cases {
+        name: "corrected"
+        set { fields: "steps[2].quantize.rules[0].weights.quantizer.bits" value: "3" }
+      }
+      cases {
+        name: "plain"
+        set { fields: "steps[2].quantize.rules[0].weights.quantizer.bits" value: "3" }
+        set { fields: "steps[3].skip" value: "true" }
+      }
+    })"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_THAT(StepsOf(run->report), ElementsAre("fold", "calibrate", "quantize corrected", "bias_correction corrected",
+                                                "evaluate corrected", "evaluate plain"));
+  EXPECT_EQ(run->report.models.size(), 2u);
+  // As runs of their own make them.
+  start.replace(start.find("bits: 8"), 7, "bits: 3");
+  const auto corrected = Run(start);
+  start.replace(start.find("{ bias_correction { num_images: 32 } }"), 38,
+                "{ bias_correction { num_images: 32 } skip: true }");
+  const auto plain = Run(start);
+  ASSERT_TRUE(corrected.ok() && plain.ok());
+  const std::string model = Bytes(run->folder, "model_method=corrected.safetensors");
+  EXPECT_EQ(model, Bytes(corrected->folder, "model.safetensors"));
+  EXPECT_EQ(Bytes(run->folder, "model_method=plain.safetensors"), Bytes(plain->folder, "model.safetensors"));
+  EXPECT_NE(model, Bytes(plain->folder, "model.safetensors"));
+}
+
 TEST_F(RunSweepTest, StepsAreSkipped) {
   const std::string start = absl::StrCat(TrainedModel(), kFloat, kQuantize);
   const std::string sweep = R"(
