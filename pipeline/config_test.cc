@@ -40,7 +40,7 @@ TEST(Config, KnowsWhereEachFieldIs) {
   const std::string quantizer = "steps[1].quantize.rules[0].weights.quantizer";
   EXPECT_EQ(Origin(config, quantizer + ".bits"), "configs/x.textproto:8:27");
   EXPECT_EQ(Origin(config, quantizer + ".options.min_scale"), "configs/x.textproto:9:66");
-  EXPECT_EQ(Origin(config, "sweep.values[1]"), "configs/x.textproto:15:9");
+  EXPECT_EQ(Origin(config, "sweep[0].values[1]"), "configs/x.textproto:15:9");
 }
 
 TEST(Config, WhatIsNotThereIsWhereItWouldBe) {

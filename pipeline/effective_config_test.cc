@@ -39,6 +39,7 @@ steps {
   fold {
     check_images: 1000
   }
+  skip: false
 }
 steps {
   train {
@@ -69,6 +70,7 @@ steps {
     bfloat16: false
     device: "cpu"
   }
+  skip: false
 }
 steps {
   quantize {
@@ -91,12 +93,14 @@ steps {
       }
     }
   }
+  skip: false
 }
 seed: 1
 threads: 0
 output_dir: "out"
 name: ""
 tensorboard: true
+save_models: true
 )");
 }
 

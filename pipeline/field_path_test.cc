@@ -35,10 +35,9 @@ TEST(FieldPath, IsWithinComparesWholeElements) {
 
 TEST(FieldPath, FindFieldSuggests) {
   const auto field = FindField(*PipelineConfig::descriptor(), "stepz");
-  EXPECT_EQ(
-      field.status().message(),
-      "unknown PipelineConfig field \"stepz\"; did you mean \"steps\"? (known: dataset, model, name, output_dir, seed, "
-      "steps, sweep, tensorboard, threads)");
+  EXPECT_EQ(field.status().message(),
+            "unknown PipelineConfig field \"stepz\"; did you mean \"steps\"? (known: dataset, except, model, name, "
+            "output_dir, save_models, seed, steps, sweep, table, tensorboard, threads)");
   EXPECT_EQ((*FindField(*PipelineConfig::descriptor(), "seed"))->number(), 5);
 }
 

@@ -18,6 +18,8 @@
 #include "pipeline/flags.h"
 #include "pipeline/list.h"
 #include "pipeline/paths.h"
+#include "pipeline/pivot_table.h"
+#include "pipeline/plan_text.h"
 #include "pipeline/run.h"
 #include "pipeline/run_plan.h"
 
@@ -84,7 +86,8 @@ int Main(const std::vector<std::string>& arguments) {
   const absl::Status status = ExecuteRun(*plan, &result);
   if (status.ok()) LogLine(absl::StrCat("done: ", result.folder, "/report.md"));
   // What was found out before an error is worth seeing too.
-  const int printed = Print(ReportTable(result.report));
+  const PivotTable& table = result.report.table;
+  const int printed = Print(table.pages.empty() ? ReportTable(result.report) : PivotText(table));
   if (status.ok()) return printed;
   return Fail(status, result.folder.empty() ? kExitUserError : kExitRunFailed);
 }

@@ -62,6 +62,25 @@ TableRows MistakeRows(const EvaluationRow& row, const std::vector<std::string>& 
   return rows;
 }
 
+void AppendDetails(const Report& report, std::string* text) {
+  absl::StrAppend(text, "\n## Averages\n\n", MarkdownTable(AverageTable(report)),
+                  "\n## Classes\n\nThe accuracy of a class is its recall.\n");
+  for (const EvaluationRow& row : report.rows) {
+    absl::StrAppend(text, "\n", report.column, ": ", row.label(), "\n\n",
+                    MarkdownTable(ClassRows(row, report.class_names)));
+  }
+  for (const EvaluationRow& row : report.rows) {
+    if (row.result.mistakes.empty()) continue;
+    absl::StrAppend(text, "\n## Most confident mistakes, ", report.column, ": ", row.label(), "\n\n",
+                    MarkdownTable(MistakeRows(row, report.class_names)));
+  }
+  absl::StrAppend(text, "\n## Confusion\n");
+  for (const EvaluationRow& row : report.rows) {
+    absl::StrAppend(text, "\n", report.column, ": ", row.label(), "\n\n```\n",
+                    ConfusionTable(row.result.confusion, report.class_names), "```\n");
+  }
+}
+
 // Names and messages may hold bytes that are no UTF-8, which JSON cannot.
 std::string Dump(const ordered_json& json, int indent) {
   return json.dump(indent, ' ', /*ensure_ascii=*/false, ordered_json::error_handler_t::replace);
@@ -91,6 +110,7 @@ ordered_json RowJson(const EvaluationRow& row, const std::vector<std::string>& c
       {"images_per_second", result.forward_images_per_second()},
       {"wall_images_per_second", result.wall_images_per_second()},
   };
+  if (!row.same_as.empty()) json["same_as"] = row.same_as;
   ordered_json classes = ordered_json::array();
   ordered_json confusion = ordered_json::array();
   for (int label = 0; label < result.confusion.num_classes(); ++label) {
@@ -136,27 +156,17 @@ std::string MistakesTable(const EvaluationRow& row, const std::vector<std::strin
 std::string ReportMarkdown(const Report& report) {
   std::string text = absl::StrCat("# ", report.config, "\n");
   if (report.status != "done") absl::StrAppend(&text, "\n", report.status, "\n");
+  if (!report.table.pages.empty()) absl::StrAppend(&text, "\n", PivotMarkdown(report.table));
   if (!report.rows.empty()) {
     absl::StrAppend(
-        &text, "\n", MarkdownTable(MainTable(report)),
+        &text, report.table.pages.empty() ? "" : "\n## Evaluations\n", "\n", MarkdownTable(MainTable(report)),
         "\nPrecision, recall and F1 are averages over the classes. Images per second are those of the forward "
-        "pass. Weight bytes are those of convolutions and linear layers, as stored.\n",
-        "\n## Averages\n\n", MarkdownTable(AverageTable(report)),
-        "\n## Classes\n\nThe accuracy of a class is its recall.\n");
-    for (const EvaluationRow& row : report.rows) {
-      absl::StrAppend(&text, "\n", report.column, ": ", row.label(), "\n\n",
-                      MarkdownTable(ClassRows(row, report.class_names)));
-    }
-    for (const EvaluationRow& row : report.rows) {
-      if (row.result.mistakes.empty()) continue;
-      absl::StrAppend(&text, "\n## Most confident mistakes, ", report.column, ": ", row.label(), "\n\n",
-                      MarkdownTable(MistakeRows(row, report.class_names)));
-    }
-    absl::StrAppend(&text, "\n## Confusion\n");
-    for (const EvaluationRow& row : report.rows) {
-      absl::StrAppend(&text, "\n", report.column, ": ", row.label(), "\n\n```\n",
-                      ConfusionTable(row.result.confusion, report.class_names), "```\n");
-    }
+        "pass. Weight bytes are those of convolutions and linear layers, as stored.\n");
+  }
+  if (report.rows.size() > kMostDetailedRows) {
+    absl::StrAppend(&text, "\nOther averages, classes, confusions and steps are in report.json.\n");
+  } else if (!report.rows.empty()) {
+    AppendDetails(report, &text);
   }
   if (!report.models.empty()) {
     TableRows rows = {{"file", "weight bytes", "file bytes"}};
@@ -165,6 +175,7 @@ std::string ReportMarkdown(const Report& report) {
     }
     absl::StrAppend(&text, "\n## Packed models\n\n", MarkdownTable(rows));
   }
+  if (report.rows.size() > kMostDetailedRows) return text;
   absl::StrAppend(&text, "\n## Steps\n\n```\n");
   for (const ordered_json& step : report.steps) absl::StrAppend(&text, Dump(step, -1), "\n");
   return text + "```\n";
@@ -173,8 +184,9 @@ std::string ReportMarkdown(const Report& report) {
 std::string ReportJson(const Report& report) {
   ordered_json rows = ordered_json::array();
   for (const EvaluationRow& row : report.rows) rows.push_back(RowJson(row, report.class_names));
-  const ordered_json json = {{"config", report.config},        {"status", report.status}, {"column", report.column},
-                             {"evaluations", std::move(rows)}, {"models", report.models}, {"steps", report.steps}};
+  ordered_json json = {{"config", report.config}, {"status", report.status}, {"column", report.column}};
+  if (!report.table.pages.empty()) json["table"] = PivotJson(report.table);
+  json.update({{"evaluations", std::move(rows)}, {"models", report.models}, {"steps", report.steps}});
   return Dump(json, 1) + "\n";
 }
 

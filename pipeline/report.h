@@ -7,15 +7,17 @@
 
 #include "evaluation/evaluator.h"
 #include "nlohmann/json.hpp"
+#include "pipeline/pivot_table.h"
 
 namespace lowbit {
 
 // One line of the table.
 struct EvaluationRow {
-  std::string variant;  // The sweep's value; empty outside of one.
+  std::string variant;  // The sweep's value, or "bits=4,seed=1" of several; empty where it is the same for all.
   std::string name;     // From the config; may be empty.
   bool quantized = false;
   int64_t weight_bytes = 0;  // of convolutions and linear layers, as stored
+  std::string same_as;       // the variant whose evaluation this is too, since both are the same network; else empty
   EvaluationResult result;
 
   // What the table calls it: the value, the name, "float" or "quantized".
@@ -35,6 +37,8 @@ struct Report {
 
   // One object per packed model: {"file", "variant", "weight_bytes", "file_bytes"}.
   std::vector<nlohmann::ordered_json> models;
+
+  PivotTable table;  // without pages: the config wants none
 };
 
 // Aligned columns for a terminal; ends with a newline. Scores are fractions, precision, recall and F1 macro averages.
@@ -47,7 +51,9 @@ std::string PerClassTable(const EvaluationRow& row, const std::vector<std::strin
 // The row's most confident mistakes, as many as were kept.
 std::string MistakesTable(const EvaluationRow& row, const std::vector<std::string>& class_names);
 
-// The table, and all averages, the classes, the confusion matrices and what the steps said, in Markdown.
+// The tables, and all averages, the classes, the confusion matrices and what the steps said, in Markdown. Of many rows
+// (kMostDetailedRows) only their table: the JSON has the rest.
+constexpr size_t kMostDetailedRows = 50;
 std::string ReportMarkdown(const Report& report);
 
 // Everything.

@@ -14,13 +14,14 @@ struct RunResult {
   Report report;
 };
 
-// Makes the folder <output_dir>/<config>-<YYYYmmdd-HHMMSS>/ (or goes on in the one to resume) and does the steps: those
-// that all variants share once, then each variant's own from a copy of that state. Leaves there
+// Makes the folder <output_dir>/<config>-<YYYYmmdd-HHMMSS>/ (or goes on in the one to resume) and does the steps: what
+// several variants of a sweep have in common once, then each one's own from a copy of that state. Leaves there
 //   config.textproto                       the effective config; running it again gives the same models
 //   report.json, report.md                 see report.h
-//   model.safetensors                      the packed model, if the run quantized one; in a sweep one for each value,
-//                                          model_<column>=<value>.safetensors
-//   tensorboard/                           events; those of a sweep's value in a folder of its own, <column>=<value>/
+//   table.md                               the table of a sweep, if the config wants one
+//   model.safetensors                      the packed model, if the run quantized one; in a sweep one for each variant,
+//                                          model_<column>=<value>,<column>=<value>.safetensors
+//   tensorboard/                           events; those of a variant in a folder of its own, <column>=<value>/
 // and what a train step, a save step and an evaluate step write. Every file appears whole or not at all, a packed model
 // as soon as it was made. Errors of a step are located; Cancelled when interrupted. On an error too `result` and the
 // reports hold what was done until then.

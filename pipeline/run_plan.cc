@@ -10,17 +10,13 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "base/field_error.h"
-#include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
-#include "pipeline/create_step.h"
 #include "pipeline/effective_config.h"
 #include "pipeline/paths.h"
-#include "pipeline/step_order.h"
+#include "pipeline/step_tree.h"
 #include "pipeline/sweep.h"
-#include "pipeline/table.h"
 #include "pipeline/threads.h"
 
 namespace lowbit {
@@ -71,72 +67,6 @@ absl::StatusOr<std::unique_ptr<DataSource>> MakeData(const PipelineConfig& confi
   return data;
 }
 
-absl::StatusOr<std::vector<std::unique_ptr<Step>>> MakeSteps(const PipelineConfig& config) {
-  std::vector<std::unique_ptr<Step>> steps;
-  for (const StepConfig& step_config : config.steps()) {
-    auto step = CreateStep(step_config);
-    if (!step.ok()) return PrependField(step.status(), absl::StrCat("steps[", steps.size(), "]"));
-    steps.push_back(*std::move(step));
-  }
-  return steps;
-}
-
-std::string StepField(const std::vector<std::unique_ptr<Step>>& steps, size_t index) {
-  return absl::StrCat("steps[", index, "].", steps[index]->name());
-}
-
-// An error names the field at fault, which may lie outside of the step ("model", "dataset.data_dir").
-absl::Status PlanStep(const Step& step, const std::string& field, PlanState& state) {
-  const absl::Status status = step.Plan(state);
-  const std::string at = ErrorField(status).value_or("");
-  if (status.ok() || at == "model" || at == "dataset.data_dir") return status;
-  return PrependField(status, field);
-}
-
-// `shared_steps` and `resume_folder` as in RunPlan.
-absl::StatusOr<PlannedVariant> PlanVariant(const SweepVariant& variant, const PipelineConfig& config, int shared_steps,
-                                           const std::string& resume_folder, DataSource* data) {
-  auto steps = MakeSteps(config);
-  if (!steps.ok()) return steps.status();
-  auto start = LoadModel(config.model(), config.seed());
-  if (!start.ok()) return PrependField(start.status(), "model");
-  std::vector<Fact> facts;
-  if (start->has_weights) facts.push_back(Fact::kWeights);
-  if (start->quantized != nullptr) facts.push_back(Fact::kQuantized);
-  if (start->torch_int8 != nullptr) facts.push_back(Fact::kTorchInt8);
-  LOWBIT_RETURN_IF_ERROR(CheckStepOrder(*steps, facts));
-
-  PlanState state{data, start->model, {}, {}, config.seed(), resume_folder};
-  for (size_t i = 0; i < steps->size(); ++i) {
-    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-    if (static_cast<int>(i) == shared_steps && !variant.value.empty() && !resume_folder.empty()) {
-      state.resume_folder = JoinPath(resume_folder, VariantFileName(config.sweep().column(), variant.value));
-    }
-    LOWBIT_RETURN_IF_ERROR(PlanStep(*(*steps)[i], StepField(*steps, i), state));
-  }
-  return PlannedVariant{variant.value,
-                        variant.config,
-                        *std::move(start),
-                        config.seed(),
-                        *std::move(steps),
-                        std::move(state.requests),
-                        std::move(state.quantization)};
-}
-
-// A calibrate step whose statistics nobody reads is a mistake in the config.
-absl::Status CheckStatisticsAreRead(const RunPlan& plan) {
-  if (std::any_of(plan.variants.begin(), plan.variants.end(), [](const auto& v) { return !v.requests.empty(); })) {
-    return absl::OkStatus();
-  }
-  const PlannedVariant& variant = plan.variants.front();
-  for (size_t i = 0; i < variant.steps.size(); ++i) {
-    if (!Makes(*variant.steps[i], Fact::kStatistics)) continue;
-    return variant.source.Locate(
-        FieldError(StepField(variant.steps, i), "no later step wants to know anything about activations; take it out"));
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::string> FindResumeFolder(const PipelineConfig& config) {
   const auto& steps = config.steps();
   if (std::none_of(steps.begin(), steps.end(), [](const StepConfig& step) { return step.has_train(); })) {
@@ -157,11 +87,11 @@ absl::StatusOr<Config> Complete(const Config& given) {
   }
   const PipelineConfig effective = EffectiveConfig(config.proto());
   LOWBIT_RETURN_IF_ERROR(config.Locate(CheckGeneral(effective)));
-  const auto& swept = effective.sweep().fields();
-  if (std::any_of(swept.begin(), swept.end(),
-                  [](const std::string& field) { return absl::StartsWith(field, "model."); })) {
-    return config;
-  }
+  bool sweeps_model = false;
+  ForEachSweptField(effective, [&](const std::string& field) {
+    sweeps_model = sweeps_model || field == "model" || absl::StartsWith(field, "model.");
+  });
+  if (sweeps_model) return config;
   const auto newest = FindNewest(effective);
   if (!newest.ok()) return config.Locate(newest.status());
   if (!newest->path.empty()) {
@@ -171,6 +101,19 @@ absl::StatusOr<Config> Complete(const Config& given) {
     LOWBIT_RETURN_IF_ERROR(config.Set("model.newest", "NONE", "the newest model"));
   }
   return config;
+}
+
+// A table whose cells would stay empty is a mistake in the config.
+absl::Status CheckEachEvaluates(const RunPlan& plan) {
+  for (const PlannedVariant& variant : plan.variants) {
+    if (std::none_of(variant.path.begin(), variant.path.end(), [&](int step) {
+          return plan.config.steps(plan.steps[static_cast<size_t>(step)].index).has_evaluate();
+        })) {
+      return FieldError("table", absl::StrCat("there is no evaluate step", variant.label.text.empty() ? "" : " for ",
+                                              variant.label.text));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -188,45 +131,31 @@ absl::StatusOr<RunPlan> PlanRun(const Config& given, const PlanOptions& options)
   }
 
   LOWBIT_ASSIGN_OR_RETURN(Sweep sweep, ExpandSweep(config));
-  plan.shared_steps = sweep.shared_steps;
-  for (const SweepVariant& variant : sweep.variants) {
-    auto planned = PlanVariant(variant, EffectiveConfig(variant.config.proto()), plan.shared_steps, plan.resume_folder,
-                               plan.data.get());
-    if (!planned.ok()) return variant.config.Locate(planned.status());
-    plan.variants.push_back(*std::move(planned));
+  plan.axes = std::move(sweep.axes);
+  plan.left_out = sweep.left_out;
+  if (plan.config.has_table()) {
+    auto table = LayOutTable(plan.config.table(), plan.axes);
+    if (!table.ok()) return config.Locate(PrependField(table.status(), "table"));
+    plan.table = *std::move(table);
   }
-  LOWBIT_RETURN_IF_ERROR(CheckStatisticsAreRead(plan));
+  LOWBIT_RETURN_IF_ERROR(PlantSteps(std::move(sweep.variants), &plan));
+  if (plan.table.has_value()) LOWBIT_RETURN_IF_ERROR(config.Locate(CheckEachEvaluates(plan)));
   return plan;
 }
 
-std::string PlanText(const RunPlan& plan) {
-  const ModelConfig& model = plan.config.model();
-  const PlannedVariant& first = plan.variants.front();
-  std::string text = absl::StrCat("config  ", plan.config.name(), "\n");
-  std::string file = model.weights();
-  if (!model.quantized_model().empty()) file = model.quantized_model();
-  if (!model.torch_int8_model().empty()) file = model.torch_int8_model();
-  absl::StrAppend(&text, "model   ", file.empty() ? "untrained" : file, ", ", first.start.model.graph.size(),
-                  " layers, ", ParameterCount(first.start.model.graph), " parameters\n");
-  std::vector<std::string> names;
-  for (const auto& step : first.steps) names.push_back(step->name());
-  absl::StrAppend(&text, "steps   ", absl::StrJoin(names, ", "), "\n");
-  if (plan.config.has_sweep()) {
-    absl::StrAppend(&text, "sweep   ", plan.config.sweep().column(), " = ",
-                    absl::StrJoin(plan.config.sweep().values(), ", "), "; the first ", plan.shared_steps,
-                    plan.shared_steps == 1 ? " step is" : " steps are", " done once for all\n");
+VariantLabel LabelAt(const RunPlan& plan, const PlannedVariant& variant, size_t position) {
+  const PlannedStep& step = plan.steps[static_cast<size_t>(variant.path[position])];
+  // Random parameters are drawn by the seed before the first step.
+  const LoadedModel& start = plan.starts[static_cast<size_t>(variant.start)].model;
+  bool seed_used = !start.has_weights && start.torch_int8 == nullptr;
+  for (size_t i = 0; i <= position; ++i) {
+    seed_used = seed_used || plan.steps[static_cast<size_t>(variant.path[i])].step->uses_seed();
   }
-  for (const PlannedVariant& variant : plan.variants) {
-    if (variant.quantization.empty()) continue;
-    TableRows rows = {{"layer", "weights", "activations", "from"}};
-    for (const PlannedTensor& tensor : variant.quantization) {
-      rows.push_back({tensor.layer, tensor.weight, tensor.activation, tensor.read_tensor});
-    }
-    absl::StrAppend(&text, "\n");
-    if (!variant.value.empty()) absl::StrAppend(&text, plan.config.sweep().column(), " = ", variant.value, "\n");
-    absl::StrAppend(&text, AlignedTable(rows));
+  std::vector<bool> decided;
+  for (const SweepAxis& axis : plan.axes) {
+    decided.push_back(axis.first_step <= step.index || (axis.touches_seed && seed_used));
   }
-  return text;
+  return LabelOf(plan.axes, variant.choice, decided);
 }
 
 }  // namespace lowbit

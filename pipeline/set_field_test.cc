@@ -40,12 +40,12 @@ TEST(SetField, NumbersStringsAndEnums) {
 
 TEST(SetField, ElementsWholeListsAndMessages) {
   PipelineConfig config = Example();
-  ASSERT_TRUE(Set("sweep.values[1]", "16", &config).ok());
-  ASSERT_EQ(config.sweep().values_size(), 2);
-  EXPECT_EQ(config.sweep().values(0), "2");
-  EXPECT_EQ(config.sweep().values(1), "16");
-  ASSERT_TRUE(Set("sweep.values", "[\"1\", \"3\", \"5\"]", &config).ok());
-  EXPECT_EQ(config.sweep().values_size(), 3);
+  ASSERT_TRUE(Set("sweep[0].values[1]", "16", &config).ok());
+  ASSERT_EQ(config.sweep(0).values_size(), 2);
+  EXPECT_EQ(config.sweep(0).values(0), "2");
+  EXPECT_EQ(config.sweep(0).values(1), "16");
+  ASSERT_TRUE(Set("sweep[0].values", "[\"1\", \"3\", \"5\"]", &config).ok());
+  EXPECT_EQ(config.sweep(0).values_size(), 3);
   ASSERT_TRUE(Set("dataset.mean", "[0.5, 0.25]", &config).ok());
   EXPECT_EQ(config.dataset().mean(1), 0.25f);
   ASSERT_TRUE(Set("steps[1].quantize.rules[0].activations", "{ quantizer { name: \"x\" } }", &config).ok());
@@ -74,8 +74,8 @@ TEST(SetField, SaysWhatIsWrongAndChangesNothing) {
   };
   for (const Case& c : {
            Case{"sed", "1",
-                "unknown PipelineConfig field \"sed\"; did you mean \"seed\"? (known: dataset, model, name, "
-                "output_dir, seed, steps, sweep, tensorboard, threads)"},
+                "unknown PipelineConfig field \"sed\"; did you mean \"seed\"? (known: dataset, except, "
+                "model, name, output_dir, save_models, seed, steps, sweep, table, tensorboard, threads)"},
            Case{"seed", "abc", "Expected integer, got: abc"},
            Case{"seed", "1 threads: 2", "sets another field too: threads"},
            Case{"seed", "", "Expected integer, got: the end of the text"},
@@ -86,7 +86,7 @@ TEST(SetField, SaysWhatIsWrongAndChangesNothing) {
            Case{"steps[1].fold.check_images", "1", "there is \"quantize\", not \"fold\""},
            Case{"steps[1].quantize.rules[0].activations.quantizer.bits", "1",
                 "there is \"keep_float\", not \"quantizer\""},
-           Case{"sweep.values[0]", "[\"1\", \"2\"]", "must be a single value"},
+           Case{"sweep[0].values[0]", "[\"1\", \"2\"]", "must be a single value"},
            Case{"steps[1].quantize.rules[1].weights.keep_float.x", "1",
                 "unknown KeepFloat field \"x\" (none is known)"},
        }) {

@@ -74,8 +74,8 @@ struct RunContext {
   uint64_t seed;
   DataSource* data;
   StatsRequests requests;  // of all steps to come, in all variants of a sweep
-  std::string folder;      // for files of this run (of this value, in a sweep); may have to be made
-  std::string variant;     // the sweep's value; empty in what is done once for all
+  std::string folder;      // for files of this run (of this variant, in a sweep); may have to be made
+  std::string variant;     // as far as it is decided: "4", "bits=4,seed=1"; empty in what is done once for all
   bool resume;
   Report* report;
   EventWriter* events;  // for TensorBoard; null: the config wants none
@@ -94,6 +94,12 @@ class Step {
   virtual std::vector<Fact> needs() const { return {}; }
   virtual std::vector<Fact> makes() const { return {}; }
   virtual std::vector<Fact> refuses() const { return {}; }
+
+  // Whether what it does may depend on the seed. Where it does not, a sweep of seeds does it once.
+  virtual bool uses_seed() const { return true; }
+
+  // Whether its time is part of what a method costs. Not that of steps that only look, or save, or train.
+  virtual bool is_quantization_work() const { return true; }
 
   // Checks all that can be checked before an image is looked at, and changes `plan` as Run will change the state.
   // Errors name a field of the step's message.

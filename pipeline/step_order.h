@@ -1,7 +1,6 @@
 #ifndef LOWBIT_PIPELINE_STEP_ORDER_H_
 #define LOWBIT_PIPELINE_STEP_ORDER_H_
 
-#include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -9,10 +8,10 @@
 
 namespace lowbit {
 
-// Whether every step finds made what it needs, and nothing that it refuses. `start` holds what is there before the
-// first step. InvalidArgument with the field of the first step that is out of place ("steps[2].quantize"), and what to
-// do about it.
-absl::Status CheckStepOrder(const std::vector<std::unique_ptr<Step>>& steps, const std::vector<Fact>& start);
+// Whether every step finds made what it needs, and nothing that it refuses. Null: a step that is skipped. `start` holds
+// what is there before the first step. InvalidArgument with the field of the first step that is out of place
+// ("steps[2].quantize"), and what to do about it.
+absl::Status CheckStepOrder(const std::vector<const Step*>& steps, const std::vector<Fact>& start);
 
 }  // namespace lowbit
 

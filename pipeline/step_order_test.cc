@@ -36,9 +36,9 @@ std::unique_ptr<Step> Quantize() {
 }
 
 template <typename... Steps>
-absl::Status Check(const std::vector<Fact>& start, Steps... step) {
-  std::vector<std::unique_ptr<Step>> steps;
-  (steps.push_back(std::move(step)), ...);
+absl::Status Check(const std::vector<Fact>& start, const Steps&... step) {
+  std::vector<const Step*> steps;
+  (steps.push_back(step.get()), ...);
   return CheckStepOrder(steps, start);
 }
 
@@ -54,6 +54,15 @@ TEST(CheckStepOrder, WhatIsMissing) {
   const absl::Status statistics = Check({Fact::kWeights}, Quantize(), Calibrate());
   EXPECT_EQ(statistics.message(), "needs statistics of the activations: put a calibrate step before it");
   EXPECT_EQ(ErrorField(statistics), "steps[0].quantize");
+}
+
+TEST(CheckStepOrder, ASkippedStepMakesNothingButKeepsItsNumber) {
+  const std::unique_ptr<Step> calibrate = Calibrate(), quantize = Quantize();
+  EXPECT_TRUE(CheckStepOrder({calibrate.get(), nullptr, quantize.get()}, {Fact::kWeights}).ok());
+  const absl::Status missing = CheckStepOrder({nullptr, quantize.get()}, {Fact::kWeights});
+  EXPECT_EQ(missing.message(), "needs statistics of the activations: put a calibrate step before it");
+  EXPECT_EQ(ErrorField(missing), "steps[1].quantize");
+  EXPECT_TRUE(CheckStepOrder({calibrate.get(), nullptr, calibrate.get()}, {Fact::kWeights}).ok());
 }
 
 TEST(CheckStepOrder, WhatComesTooLate) {

@@ -17,7 +17,7 @@ struct Column {
 };
 
 bool IsNumber(absl::string_view text) {
-  return !text.empty() && text.find_first_not_of("0123456789.,-+%x") == absl::string_view::npos;
+  return !text.empty() && text.find_first_not_of("0123456789.,-+%x ()[]/") == absl::string_view::npos;
 }
 
 std::vector<Column> Measure(const TableRows& rows) {

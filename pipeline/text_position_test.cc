@@ -39,8 +39,8 @@ TEST(FindTextPosition, IsInTheMessageAfterAFieldEnded) {
 }
 
 TEST(FindTextPosition, CountsElementsOfLists) {
-  EXPECT_EQ(At("sweep { values: [\"a\", @b] }").path, "sweep.values[1]");
-  EXPECT_EQ(At("sweep { values: \"a\" values: @b }").path, "sweep.values[1]");
+  EXPECT_EQ(At("sweep { values: [\"a\", @b] }").path, "sweep[0].values[1]");
+  EXPECT_EQ(At("sweep { values: \"a\" values: @b }").path, "sweep[0].values[1]");
   EXPECT_EQ(At("steps: [{ fold {} }, { fold { x@ } }]").path, "steps[1].fold.x");
   EXPECT_EQ(At("steps: [{ fold {} }, @]").path, "steps[1]");
   EXPECT_EQ(At("steps: [{ fold {} }] steps { x@ }").path, "steps[1].x");

@@ -21,6 +21,7 @@
 #include "pipeline/config.h"
 #include "pipeline/effective_config.h"
 #include "pipeline/paths.h"
+#include "pipeline/plan_text.h"
 #include "pipeline/run_plan.h"
 #include "quant/fake_quant_model.h"
 #include "quant/quantizer_registry.h"

@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "pipeline/config.h"
 #include "pipeline/paths.h"
+#include "pipeline/pivot_table.h"
 #include "pipeline/run.h"
 #include "pipeline/run_plan.h"
 #include "quant/quantized_model.h"
@@ -101,6 +102,40 @@ TEST(EndToEnd, TheTableOfPtqResnet20WithLibTorchsInt8) {
   const auto validated = RunConfig("validate_int8", output_dir);
   ASSERT_TRUE(validated.ok()) << validated.status();
   EXPECT_EQ(validated->report.rows.back().result.metrics.top1, int8.result.metrics.top1);
+}
+
+TEST(EndToEnd, ATableOfMethodsByWidth) {
+  const auto run = RunConfig("ptq_table_short", OutputDir("table"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  const PivotTable& table = run->report.table;
+  ASSERT_EQ(table.pages.size(), 2u);
+  ASSERT_EQ(table.baselines.size(), 1u);
+  EXPECT_EQ(table.images, kImages);
+  const double top1 = table.baselines[0].second;
+  EXPECT_GE(top1, 0.91);
+  const PivotPage& ends = table.pages[0];
+  const PivotPage& all = table.pages[1];
+  EXPECT_EQ(ends.values[0].second, "8-bit ends");
+  EXPECT_THAT(table.heads, testing::ElementsAre("W8A8", "W4A4"));
+  for (size_t method = 0; method < 3; ++method) {
+    SCOPED_TRACE(ends.rows[method].label);
+    const auto& cells = ends.rows[method].cells;
+    EXPECT_NEAR(cells[0].mean, top1, 0.008);
+    EXPECT_EQ(all.rows[method].cells[0].mean, cells[0].mean);
+    EXPECT_GE(cells[1].mean, 0.8);
+    EXPECT_GE(all.rows[method].cells[1].mean, 0.7);
+    EXPECT_LT(all.rows[method].cells[1].mean, cells[1].mean);
+    EXPECT_GT(ends.rows[method].seconds, 0);
+  }
+  // The float network, and each method at 8 bits (whatever the policy) and at 4 bits with each policy.
+  int evaluations = 0, passes = 0;
+  for (const auto& step : run->report.steps) {
+    evaluations += step["step"] == "evaluate";
+    passes += step["step"] == "calibrate";
+  }
+  EXPECT_EQ(evaluations, 1 + 3 * 3);
+  EXPECT_EQ(passes, 1);
+  EXPECT_EQ(*ReadFile(JoinPath(run->folder, "table.md")), PivotMarkdown(table));
 }
 
 TEST(EndToEnd, APackedModelIsLoadedToTheSameBytesAndTheSameAccuracy) {

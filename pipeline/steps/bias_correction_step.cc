@@ -20,6 +20,7 @@ class BiasCorrectionStepImpl : public Step {
   explicit BiasCorrectionStepImpl(const BiasCorrectionStep& config) : config_(config) {}
 
   std::string name() const override { return "bias_correction"; }
+  bool uses_seed() const override { return config_.method() == BiasCorrectionStep::EMPIRICAL; }
   std::vector<Fact> needs() const override { return {Fact::kWeights, Fact::kQuantized, Fact::kFloatTwin}; }
   std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
 

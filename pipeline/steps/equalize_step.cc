@@ -25,6 +25,7 @@ class EqualizeStepImpl : public Step {
   }
 
   std::string name() const override { return "equalize"; }
+  bool uses_seed() const override { return config_.check_images() > 0; }
   std::vector<Fact> needs() const override {
     if (config_.absorb_high_bias()) return {Fact::kWeights, Fact::kFolded};
     return {Fact::kWeights};

@@ -81,6 +81,8 @@ class EvaluateStepImpl : public Step {
   explicit EvaluateStepImpl(const EvaluateStep& config) : config_(config) {}
 
   std::string name() const override { return "evaluate"; }
+  bool uses_seed() const override { return false; }
+  bool is_quantization_work() const override { return false; }
   std::vector<Fact> needs() const override {
     return {config_.engine() == EvaluateStep::TORCH_INT8 ? Fact::kTorchInt8 : Fact::kWeights};
   }

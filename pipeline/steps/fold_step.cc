@@ -20,6 +20,7 @@ class FoldStepImpl : public Step {
   explicit FoldStepImpl(const FoldStep& config) : config_(config) {}
 
   std::string name() const override { return "fold"; }
+  bool uses_seed() const override { return config_.check_images() > 0; }
   std::vector<Fact> needs() const override { return {Fact::kWeights}; }
   std::vector<Fact> makes() const override { return {Fact::kFolded}; }
   std::vector<Fact> refuses() const override { return {Fact::kFolded, Fact::kStatistics, Fact::kQuantized}; }

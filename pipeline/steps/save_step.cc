@@ -21,6 +21,8 @@ class SaveStepImpl : public Step {
   explicit SaveStepImpl(const SaveStep& config) : config_(config) {}
 
   std::string name() const override { return "save"; }
+  bool uses_seed() const override { return false; }
+  bool is_quantization_work() const override { return false; }
   std::vector<Fact> needs() const override { return {Fact::kWeights}; }
   // A quantized model is saved by itself; its float parameters would not be what the table is about.
   std::vector<Fact> refuses() const override { return {Fact::kQuantized}; }

@@ -8,6 +8,8 @@ namespace {
 class SummaryStepImpl : public Step {
  public:
   std::string name() const override { return "summary"; }
+  bool uses_seed() const override { return false; }
+  bool is_quantization_work() const override { return false; }
 
   absl::Status Plan(PlanState&) const override { return absl::OkStatus(); }
 

@@ -18,6 +18,7 @@ class TrainStepImpl : public Step {
   explicit TrainStepImpl(const TrainConfig& config) : config_(config) {}
 
   std::string name() const override { return "train"; }
+  bool is_quantization_work() const override { return false; }
   std::vector<Fact> makes() const override { return {Fact::kWeights, Fact::kTrained}; }
   std::vector<Fact> refuses() const override {
     return {Fact::kTrained, Fact::kFolded, Fact::kStatistics, Fact::kQuantized, Fact::kTorchInt8};
