@@ -12,7 +12,9 @@
 #include "model/parameters.h"
 #include "pipeline/data_source.h"
 #include "pipeline/report.h"
+#include "quant/input_statistics.h"
 #include "quant/quantized_model.h"
+#include "quant/quantizer.h"
 #include "quant/statistics.h"
 #include "tensorboard/event_writer.h"
 
@@ -30,9 +32,31 @@ enum class Fact {
   kTorchInt8,   // there is a model in LibTorch's 8-bit operators
 };
 
-// What is to be known of the tensors that layers put out, by layer name.
-using StatsRequests = std::map<std::string, StatsRequest>;
+// What is to be known of one layer after the calibration.
+struct LayerRequest {
+  StatsRequest output;       // of the tensor that it puts out
+  WeightStatsRequest input;  // of what it reads, for its weight
+  bool images = false;       // the images will be run again to look at it
+
+  void Merge(const StatsRequest& other) { output.Merge(other); }
+  void Merge(const WeightStatsRequest& other) { input.Merge(other); }
+  void Merge(const LayerRequest& other) {
+    output.Merge(other.output);
+    input.Merge(other.input);
+    images = images || other.images;
+  }
+};
+
+// By layer name. Statistics are of the tensors that layers put out, moments of what they read.
+using StatsRequests = std::map<std::string, LayerRequest>;
 using NetworkStatistics = std::map<std::string, TensorStatistics>;
+using NetworkMoments = std::map<std::string, InputStatistics>;
+
+// The training images that a calibrate step drew, in its order.
+struct CalibrationImages {
+  std::vector<int64_t> indices;
+  int batch_size;
+};
 
 // How one tensor will be quantized, for people to read before anything runs.
 struct PlannedTensor {
@@ -62,6 +86,9 @@ struct RunState {
   std::shared_ptr<const NetworkStatistics> sample;
   std::shared_ptr<const QuantizedModel> quantized;  // null: `model` is what is evaluated
   std::shared_ptr<const TorchInt8Model> torch_int8;
+  // Like `statistics`, from the calibrate step.
+  std::shared_ptr<const NetworkMoments> moments = nullptr;
+  std::shared_ptr<const CalibrationImages> calibration = nullptr;
 };
 
 // What a step may use besides the state.

@@ -52,7 +52,15 @@ LOWBIT_INLINE void FakeQuantizeBody(const float* in, float* out, int64_t size, c
   }
 }
 
+LOWBIT_INLINE void SubtractMultipleBody(double factor, const double* __restrict x, double* __restrict y, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) y[i] -= factor * x[i];
+}
+
 #if LOWBIT_HAVE_AVX2_VARIANT
+
+LOWBIT_TARGET_AVX2 void SubtractMultipleAvx2(double factor, const double* x, double* y, int64_t size) {
+  SubtractMultipleBody(factor, x, y, size);
+}
 
 LOWBIT_TARGET_AVX2 void FakeQuantizeSpanAvx2(const float* in, float* out, int64_t size, const Grid& grid) {
   FakeQuantizeBody(in, out, size, grid);
@@ -145,6 +153,13 @@ void FakeQuantizeSpan(const float* in, float* out, int64_t size, float scale, fl
   if (HaveAvx2()) return FakeQuantizeSpanAvx2(in, out, size, MakeGrid(scale, zero_point, qmin, qmax));
 #endif
   FakeQuantizeSpanPortable(in, out, size, scale, zero_point, qmin, qmax);
+}
+
+void SubtractMultiple(double factor, const double* x, double* y, int64_t size) {
+#if LOWBIT_HAVE_AVX2_VARIANT
+  if (HaveAvx2()) return SubtractMultipleAvx2(factor, x, y, size);
+#endif
+  SubtractMultipleBody(factor, x, y, size);
 }
 
 SpanSummary SummarizeSpan(const float* values, int64_t size) {

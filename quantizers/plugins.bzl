@@ -6,6 +6,7 @@ Whatever should reach every quantizer (the pipeline's binary, --list, the confor
 
 QUANTIZERS = [
     "aciq",
+    "gptq",
     "kl",
     "min_max",
     "moving_average",

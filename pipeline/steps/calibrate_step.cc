@@ -27,9 +27,22 @@ class Observer : public LayerHook {
     StatsRequest histogram;
     histogram.histogram = true;
     for (const auto& [layer, request] : requests) {
-      statistics_.emplace(layer, TensorStatistics(request));
-      if (sample) sample_.emplace(layer, TensorStatistics(histogram));
+      if (!request.output.empty()) {
+        statistics_.emplace(layer, TensorStatistics(request.output));
+        if (sample) sample_.emplace(layer, TensorStatistics(histogram));
+      }
+      if (request.input.moments) moments_.emplace(layer, InputStatistics(graph.layer(graph.Find(layer)).op));
     }
+  }
+
+  at::Tensor OnInput(int layer, int /*input_index*/, at::Tensor x) override {
+    const std::string& name = graph_.layer(layer).name;
+    const auto moments = moments_.find(name);
+    if (moments != moments_.end() && error_.ok()) {
+      const absl::Status status = moments->second.Observe(x);
+      if (!status.ok()) error_ = absl::Status(status.code(), absl::StrCat("input of ", name, ": ", status.message()));
+    }
+    return x;
   }
 
   at::Tensor OnOutput(int layer, at::Tensor y) override {
@@ -49,11 +62,13 @@ class Observer : public LayerHook {
   const absl::Status& error() const { return error_; }
   NetworkStatistics TakeStatistics() { return std::move(statistics_); }
   NetworkStatistics TakeSample() { return std::move(sample_); }
+  NetworkMoments TakeMoments() { return std::move(moments_); }
 
  private:
   const Graph& graph_;
   NetworkStatistics statistics_;
   NetworkStatistics sample_;
+  NetworkMoments moments_;
   absl::Status error_;
 };
 
@@ -80,7 +95,9 @@ class CalibrateStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const Executor executor, Executor::Create(state.model.graph, state.model.parameters));
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
     LoaderOptions options;
-    options.order = DrawImages(train->size(), config_.num_images(), context.seed, kPurpose);
+    CalibrationImages images{DrawImages(train->size(), config_.num_images(), context.seed, kPurpose),
+                             config_.batch_size()};
+    options.order = images.indices;
     options.batch_size = config_.batch_size();
     options.normalization = context.data->normalization();
     LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
@@ -97,9 +114,12 @@ class CalibrateStepImpl : public Step {
     progress.Finish();
     auto& record = context.report->steps.back();
     record["images"] = config_.num_images();
-    record["tensors"] = context.requests.size();
     state.statistics = std::make_shared<NetworkStatistics>(observer.TakeStatistics());
     state.sample = std::make_shared<NetworkStatistics>(observer.TakeSample());
+    state.moments = std::make_shared<NetworkMoments>(observer.TakeMoments());
+    state.calibration = std::make_shared<CalibrationImages>(std::move(images));
+    record["tensors"] = state.statistics->size();
+    record["moments"] = state.moments->size();
     return absl::OkStatus();
   }
 

@@ -21,7 +21,7 @@ class QuantizeStepImpl : public Step {
 
   std::string name() const override { return "quantize"; }
   std::vector<Fact> needs() const override {
-    if (rules_.HasActivations()) return {Fact::kWeights, Fact::kStatistics};
+    if (rules_.WantsStatistics()) return {Fact::kWeights, Fact::kStatistics};
     return {Fact::kWeights};
   }
   std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
@@ -35,6 +35,9 @@ class QuantizeStepImpl : public Step {
       plan.requests[graph.layer(producer).name].Merge(choice.quantizer->stats_request());
     }
     for (const auto& [layer, choice] : quantization.weights) {
+      if (choice.quantizer != nullptr && !choice.quantizer->weight_stats_request().empty()) {
+        plan.requests[graph.layer(layer).name].Merge(choice.quantizer->weight_stats_request());
+      }
       const int producer = graph.layer(layer).inputs.front();
       plan.quantization.push_back({graph.layer(layer).name, choice.ToString(),
                                    quantization.activations.at(producer).ToString(), graph.layer(producer).name});
@@ -46,7 +49,7 @@ class QuantizeStepImpl : public Step {
     const Graph& graph = state.model.graph;
     LOWBIT_ASSIGN_OR_RETURN(const QuantizationPlan plan, rules_.Apply(graph));
     LOWBIT_ASSIGN_OR_RETURN(QuantizedModel quantized, ToQuantizedModel(state.model));
-    LOWBIT_RETURN_IF_ERROR(QuantizeWeights(plan, context.variant, state.model, &quantized));
+    LOWBIT_RETURN_IF_ERROR(QuantizeWeights(plan, context.variant, state.model, state.moments.get(), &quantized));
     LOWBIT_RETURN_IF_ERROR(FitActivations(plan, graph, state.statistics.get(), &quantized));
 
     auto& record = context.report->steps.back();
@@ -68,7 +71,7 @@ class QuantizeStepImpl : public Step {
 
  private:
   static absl::Status QuantizeWeights(const QuantizationPlan& plan, const std::string& variant, const Model& model,
-                                      QuantizedModel* quantized) {
+                                      const NetworkMoments* moments, QuantizedModel* quantized) {
     Progress progress(absl::StrCat("quantize", variant.empty() ? "" : " ", variant),
                       static_cast<int64_t>(plan.weights.size()), "layers");
     for (const auto& [index, choice] : plan.weights) {
@@ -76,8 +79,13 @@ class QuantizeStepImpl : public Step {
       const Layer& layer = model.graph.layer(index);
       if (choice.quantizer != nullptr) {
         const at::Tensor& weight = model.parameters.at(ParameterName(layer.name, "weight"));
+        const InputStatistics* input = nullptr;
+        if (!choice.quantizer->weight_stats_request().empty()) {
+          LOWBIT_CHECK(moments != nullptr && moments->count(layer.name) == 1, "no moments of ", layer.name);
+          input = &moments->at(layer.name);
+        }
         LOWBIT_ASSIGN_OR_RETURN(const QuantizedTensor tensor,
-                                choice.quantizer->QuantizeWeight({layer, weight, choice.bits}));
+                                choice.quantizer->QuantizeWeight({layer, weight, choice.bits, input}));
         LOWBIT_RETURN_IF_ERROR(SetWeight(layer.name, tensor, quantized));
       }
       progress.Advance(1);
