@@ -75,6 +75,7 @@ struct PlanState {
   std::vector<PlannedTensor> quantization;
   uint64_t seed;
   std::string resume_folder;  // where the step's files are, in a run to go on with; empty: it is a new one
+  int64_t calibration_images = 0;  // of the calibrate step
 };
 
 // Where the run is. Copied where a sweep branches: what is shared by pointer is never changed in place, and neither are

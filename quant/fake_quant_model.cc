@@ -68,6 +68,20 @@ absl::Status SetWeight(absl::string_view layer, const QuantizedTensor& weight, Q
   return absl::OkStatus();
 }
 
+absl::Status SetParameter(absl::string_view name, const at::Tensor& value, QuantizedModel* model) {
+  const auto parameter = model->parameters.find(std::string(name));
+  if (parameter == model->parameters.end()) {
+    return absl::InvalidArgumentError(absl::StrCat(name, ": the network has no float parameter of this name"));
+  }
+  if (value.scalar_type() != at::kFloat || value.sizes().vec() != parameter->second.shape) {
+    return absl::InvalidArgumentError(absl::StrCat(name, ": expected Float ", ShapeToString(parameter->second.shape),
+                                                   ", got ", c10::toString(value.scalar_type()), " ",
+                                                   ShapeToString(value.sizes().vec())));
+  }
+  parameter->second = ToBlob(value);
+  return absl::OkStatus();
+}
+
 at::Tensor UnpackWeight(const PackedWeight& weight) {
   at::Tensor codes = at::empty(weight.shape, at::kInt);
   UnpackCodes(weight.codes, weight.row_size(), weight.params.bits, weight.params.qmin(),

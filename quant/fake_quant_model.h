@@ -34,6 +34,10 @@ absl::StatusOr<QuantizedModel> ToQuantizedModel(const Model& model);
 // layer, if there is no such layer, it has no weight, or shape or parameters do not fit.
 absl::Status SetWeight(absl::string_view layer, const QuantizedTensor& weight, QuantizedModel* model);
 
+// Puts another value in the place of a parameter that is float in the model, of the same shape: "conv1.bias".
+// InvalidArgument, naming it, if there is none of that name or shape.
+absl::Status SetParameter(absl::string_view name, const at::Tensor& value, QuantizedModel* model);
+
 // The codes of a packed weight, int32 in the weight's shape.
 at::Tensor UnpackWeight(const PackedWeight& weight);
 

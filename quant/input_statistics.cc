@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "quant/input_rows.h"
 
 namespace lowbit {
@@ -23,6 +24,12 @@ constexpr float kLargest = 1e16f;
 
 // Columns of a block of the product. Only blocks on and above the diagonal are computed: the product is symmetric.
 constexpr int64_t kBlock = 192;
+
+absl::Status CheckFinite(const at::Tensor& x) {
+  const int64_t finite = at::isfinite(x).sum().item<int64_t>();
+  if (finite == x.numel()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(x.numel() - finite, " of ", x.numel(), " values are NaN or infinite"));
+}
 
 // x^T x, of x [rows, K], added to the upper triangle of `sum`.
 void AddProduct(const at::Tensor& x, at::Tensor sum) {
@@ -64,27 +71,33 @@ absl::Status InputStatistics::Observe(const at::Tensor& x) {
                                                    "], got ", c10::toString(x.scalar_type()), " ",
                                                    ShapeToString(x.sizes().vec())));
   }
-  const int64_t finite = at::isfinite(x).sum().item<int64_t>();
-  if (finite != x.numel()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(x.numel() - finite, " of ", x.numel(), " values are NaN or infinite"));
-  }
+  LOWBIT_RETURN_IF_ERROR(CheckFinite(x));
   // Chunks begin at multiples of their size, however the images come in batches.
   for (int64_t begin = 0; begin < x.size(0);) {
     const int64_t number = first_image_ + images_;
     const int64_t count = std::min(kChunk - number % kChunk, x.size(0) - begin);
-    at::Tensor rows = GatherInputRows(op_, x.narrow(0, begin, count), number);
-    const bool large = rows.numel() > 0 && rows.abs().max().item<float>() > kLargest;
-    if (large) rows = rows.to(at::kDouble);
-    for (int64_t g = 0; g < groups(); ++g) {
-      AddProduct(rows[g], sum_squares_[g]);
-      sum_[g].add_(rows[g].sum(/*dim=*/0, /*keepdim=*/false, at::kDouble));
-    }
+    AddRows(GatherInputRows(op_, x.narrow(0, begin, count), number), count);
     begin += count;
-    images_ += count;
-    rows_ += rows.size(1);
   }
   return absl::OkStatus();
+}
+
+absl::Status InputStatistics::ObserveRows(const at::Tensor& rows, int64_t images) {
+  LOWBIT_CHECK(rows.dim() == 3 && rows.size(0) == groups() && rows.size(2) == row_size(), "rows of another layer");
+  LOWBIT_RETURN_IF_ERROR(CheckFinite(rows));
+  AddRows(rows, images);
+  return absl::OkStatus();
+}
+
+void InputStatistics::AddRows(const at::Tensor& rows, int64_t images) {
+  const bool large = rows.numel() > 0 && rows.abs().max().item<float>() > kLargest;
+  const at::Tensor x = large ? rows.to(at::kDouble) : rows;
+  for (int64_t g = 0; g < groups(); ++g) {
+    AddProduct(x[g], sum_squares_[g]);
+    sum_[g].add_(x[g].sum(/*dim=*/0, /*keepdim=*/false, at::kDouble));
+  }
+  images_ += images;
+  rows_ += rows.size(1);
 }
 
 void InputStatistics::Merge(const InputStatistics& later) {

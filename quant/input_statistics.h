@@ -33,6 +33,9 @@ class InputStatistics {
   // NaN or infinite, or if x is not of that shape.
   absl::Status Observe(const at::Tensor& x);
 
+  // The same of rows that were gathered already (GatherInputRows), of so many images.
+  absl::Status ObserveRows(const at::Tensor& rows, int64_t images);
+
   // Adds what `later` saw. Both must be of the same layer; if `later` began to count where this one ended, the result is
   // that of one pass over the whole (up to rounding).
   void Merge(const InputStatistics& later);
@@ -54,6 +57,8 @@ class InputStatistics {
   at::Tensor Mean() const;
 
  private:
+  void AddRows(const at::Tensor& rows, int64_t images);
+
   Op op_;
   int64_t first_image_;
   int64_t images_ = 0;

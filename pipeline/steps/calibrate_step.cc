@@ -88,6 +88,7 @@ class CalibrateStepImpl : public Step {
       return FieldError("num_images",
                         absl::StrCat("there are ", train->size(), " training images, got ", config_.num_images()));
     }
+    plan.calibration_images = config_.num_images();
     return absl::OkStatus();
   }
 
