@@ -15,6 +15,7 @@
 #include "benchmark/benchmark.h"
 #include "model/graph.h"
 #include "quant/fake_quantize.h"
+#include "quant/input_statistics.h"
 #include "quant/packing.h"
 #include "quant/quantizer_registry.h"
 #include "quant/statistics.h"
@@ -104,6 +105,21 @@ void BM_Observe(benchmark::State& state) {
 }
 BENCHMARK(BM_Observe)->ArgNames({"histogram", "threads"})->ArgsProduct({{0, 1}, {1, 2}})->UseRealTime();
 
+// What each layer reads, for those that ask, of the largest layers of each stage.
+void BM_ObserveInput(benchmark::State& state) {
+  const int64_t channels = state.range(0);
+  const int64_t side = 512 / channels;
+  Conv2d conv;
+  conv.in_channels = conv.out_channels = channels;
+  conv.kernel = {3, 3};
+  conv.padding = {1, 1};
+  InputStatistics statistics(conv);
+  const at::Tensor x = Normal({256, channels, side, side});
+  for (auto _ : state) LOWBIT_CHECK(statistics.Observe(x).ok(), "finite");
+  state.SetItemsProcessed(state.iterations() * x.size(0));
+}
+BENCHMARK(BM_ObserveInput)->ArgName("channels")->Arg(16)->Arg(32)->Arg(64)->UseRealTime();
+
 void QuantizeWeight(benchmark::State& state, const std::string& name, int bits) {
   const std::unique_ptr<Quantizer> quantizer = *CreateQuantizer(name);
   Conv2d conv;
@@ -111,8 +127,10 @@ void QuantizeWeight(benchmark::State& state, const std::string& name, int bits) 
   conv.kernel = {3, 3};
   const Layer layer{"conv", conv, {0}};
   const at::Tensor weight = Normal({64, 64, 3, 3});
+  InputStatistics input(layer.op);
+  if (!quantizer->weight_stats_request().empty()) LOWBIT_CHECK(input.Observe(Normal({64, 64, 8, 8})).ok(), "finite");
   for (auto _ : state) {
-    const auto quantized = quantizer->QuantizeWeight(WeightView{layer, weight, bits});
+    const auto quantized = quantizer->QuantizeWeight(WeightView{layer, weight, bits, &input});
     LOWBIT_CHECK(quantized.ok(), quantized.status().message());
   }
   state.SetItemsProcessed(state.iterations() * weight.numel());

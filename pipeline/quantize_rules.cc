@@ -107,9 +107,11 @@ absl::StatusOr<QuantizeRules> QuantizeRules::Create(const QuantizeStep& config) 
   return QuantizeRules(std::move(rules));
 }
 
-bool QuantizeRules::HasActivations() const {
+bool QuantizeRules::WantsStatistics() const {
   return std::any_of(rules_.begin(), rules_.end(), [](const std::shared_ptr<const Rule>& rule) {
-    return rule->activations.has_value() && rule->activations->quantizer != nullptr;
+    const bool activations = rule->activations.has_value() && rule->activations->quantizer != nullptr;
+    const bool weights = rule->weights.has_value() && rule->weights->quantizer != nullptr;
+    return activations || (weights && !rule->weights->quantizer->weight_stats_request().empty());
   });
 }
 

@@ -38,8 +38,8 @@ class QuantizeRules {
   // Makes the quantizers and reads the expressions. Errors name the field in QuantizeStep.
   static absl::StatusOr<QuantizeRules> Create(const QuantizeStep& config);
 
-  // Whether any rule quantizes activations.
-  bool HasActivations() const;
+  // Whether any rule quantizes activations, or gives weights to a quantizer that wants to know what their layers read.
+  bool WantsStatistics() const;
 
   // Errors, with the field at fault: a rule that matches no convolution or linear layer; one of them that no rule
   // matches for a role; a tensor whose readers ask for different things; a layer that its quantizer does not support; a

@@ -13,7 +13,9 @@
 #include "model/parameters.h"
 #include "pipeline/data_source.h"
 #include "pipeline/report.h"
+#include "quant/input_statistics.h"
 #include "quant/quantized_model.h"
+#include "quant/quantizer.h"
 #include "quant/statistics.h"
 #include "tensorboard/event_writer.h"
 
@@ -32,9 +34,31 @@ enum class Fact {
   kTorchInt8,   // there is a model in LibTorch's 8-bit operators
 };
 
-// What is to be known of the tensors that layers put out, by layer name.
-using StatsRequests = std::map<std::string, StatsRequest>;
+// What is to be known of one layer after the calibration.
+struct LayerRequest {
+  StatsRequest output;       // of the tensor that it puts out
+  WeightStatsRequest input;  // of what it reads, for its weight
+  bool images = false;       // the images will be run again to look at it
+
+  void Merge(const StatsRequest& other) { output.Merge(other); }
+  void Merge(const WeightStatsRequest& other) { input.Merge(other); }
+  void Merge(const LayerRequest& other) {
+    output.Merge(other.output);
+    input.Merge(other.input);
+    images = images || other.images;
+  }
+};
+
+// By layer name. Statistics are of the tensors that layers put out, inputs of what layers with a weight read.
+using StatsRequests = std::map<std::string, LayerRequest>;
 using NetworkStatistics = std::map<std::string, TensorStatistics>;
+using NetworkInputs = std::map<std::string, InputStatistics>;
+
+// The training images that a calibrate step drew, in its order.
+struct CalibrationImages {
+  std::vector<int64_t> indices;
+  int batch_size;
+};
 
 // How one tensor will be quantized, for people to read before anything runs.
 struct PlannedTensor {
@@ -52,8 +76,9 @@ struct PlanState {
   StatsRequests requests;  // All that steps so far will want of an earlier calibrate step.
   std::vector<PlannedTensor> quantization;
   uint64_t seed;
-  std::string resume_folder;    // where the step's files are, in a run to go on with; empty: it is a new one
-  NetworkMoments moments = {};  // as in RunState
+  std::string resume_folder;       // where the step's files are, in a run to go on with; empty: it is a new one
+  NetworkMoments moments = {};     // as in RunState
+  int64_t calibration_images = 0;  // of the calibrate step
 };
 
 // Where the run is. Copied where a sweep branches: what is shared by pointer is never changed in place, and neither are
@@ -67,6 +92,9 @@ struct RunState {
   std::shared_ptr<const TorchInt8Model> torch_int8;
   // What the folded batch norms said of the outputs of the layers that they were folded into.
   NetworkMoments moments = {};
+  // Like `statistics`, from the calibrate step.
+  std::shared_ptr<const NetworkInputs> inputs = nullptr;
+  std::shared_ptr<const CalibrationImages> calibration = nullptr;
 };
 
 // What a step may use besides the state.

@@ -40,6 +40,22 @@ absl::Status CheckWeight(const WeightView& view) {
   return absl::OkStatus();
 }
 
+absl::Status CheckInput(const Quantizer& quantizer, const WeightView& view) {
+  if (quantizer.weight_stats_request().empty()) return absl::OkStatus();
+  const std::string name = absl::StrCat(view.layer.name, ".weight");
+  if (view.input == nullptr || !view.input->Fits(view.layer.op)) {
+    return absl::InternalError(absl::StrCat(name, ": the calibration did not gather what quantizer \"",
+                                            quantizer.name(), "\" asks for: the moments of what ", view.layer.name,
+                                            " reads"));
+  }
+  if (view.input->images() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": no calibration image was observed, so nothing is known of what ", view.layer.name,
+                     " reads, which quantizer \"", quantizer.name(), "\" asks for"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckParams(const QuantParams& params, int bits, size_t channels) {
   LOWBIT_RETURN_IF_ERROR(params.Validate());
   if (params.bits != bits) {
@@ -92,16 +108,27 @@ absl::Status SupportsEverything(const Layer& layer, Role role, int bits) {
   return CheckWidth(bits);
 }
 
+absl::Status SupportsWeightsOnly(const Layer& layer, Role role, int bits) {
+  LOWBIT_RETURN_IF_ERROR(CheckWidth(bits));
+  if (role == Role::kWeight) return SupportsEverything(layer, role, bits);
+  return FieldError("name", absl::StrCat("quantizes weights only, and this is the output of ", layer.name,
+                                         "; mse or percentile serve activations"));
+}
+
 Quantizer::~Quantizer() = default;
 
 StatsRequest Quantizer::stats_request() const { return StatsRequest(); }
+
+WeightStatsRequest Quantizer::weight_stats_request() const { return WeightStatsRequest(); }
 
 absl::StatusOr<QuantizedTensor> Quantizer::QuantizeWeight(const WeightView& view) const {
   return CatchTorch([&]() -> absl::StatusOr<QuantizedTensor> {
     LOWBIT_RETURN_IF_ERROR(Supports(view.layer, Role::kWeight, view.bits));
     LOWBIT_RETURN_IF_ERROR(CheckWeight(view));
+    LOWBIT_RETURN_IF_ERROR(CheckInput(*this, view));
     const at::Tensor weight = view.weight.contiguous();
-    LOWBIT_ASSIGN_OR_RETURN(QuantizedTensor result, DoQuantizeWeight(WeightView{view.layer, weight, view.bits}));
+    LOWBIT_ASSIGN_OR_RETURN(QuantizedTensor result,
+                            DoQuantizeWeight(WeightView{view.layer, weight, view.bits, view.input}));
     const absl::Status valid = CheckQuantized(view, result);
     if (!valid.ok()) return PluginError(*this, view.layer, Role::kWeight, valid);
     return result;

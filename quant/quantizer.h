@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/graph.h"
+#include "quant/input_statistics.h"
 #include "quant/quant_params.h"
 #include "quant/statistics.h"
 
@@ -25,10 +26,20 @@ struct QuantizedTensor {
   at::Tensor codes;  // int32, of the weight's shape, in [params.qmin(), params.qmax()]
 };
 
+// What somebody must know of what a layer reads to decide its weight.
+struct WeightStatsRequest {
+  bool moments = false;  // InputStatistics
+
+  void Merge(const WeightStatsRequest& other) { moments = moments || other.moments; }
+  bool empty() const { return !moments; }
+};
+
 struct WeightView {
   const Layer& layer;
   const at::Tensor& weight;  // float32, contiguous, [O, I / groups, kernel h, kernel w] or [O, I]
   int bits;
+  // Over the calibration images; there if weight_stats_request() asked for moments, else perhaps null.
+  const InputStatistics* input = nullptr;
 };
 
 struct ActivationView {
@@ -50,13 +61,17 @@ class Quantizer {
   // What it must know of the activations that it will fit, whatever the number of bits. By default nothing.
   virtual StatsRequest stats_request() const;
 
+  // What it must know of what a layer reads to quantize its weight, whatever the number of bits. By default nothing.
+  virtual WeightStatsRequest weight_stats_request() const;
+
   // Whether it can decide the weight (the output, for kActivation) of this layer at this width. Asked for every layer
   // that a rule gives it, before any work is done. FieldError("bits", ...) if the width is at fault, else
   // FieldError("name", ...); the message says what was got and what is possible.
   virtual absl::Status Supports(const Layer& layer, Role role, int bits) const = 0;
 
   // Quantizes a weight. InvalidArgument naming the layer's weight if it holds NaN or infinities or does not have the
-  // layer's shape, and for everything that Supports() refuses. Never changes view.weight.
+  // layer's shape, if no image was observed of which weight_stats_request() wants to know, and for everything that
+  // Supports() refuses. Never changes view.weight.
   absl::StatusOr<QuantizedTensor> QuantizeWeight(const WeightView& view) const;
 
   // Chooses the parameters (one scale, one zero point) of an activation. InvalidArgument if no image was observed, and
@@ -79,6 +94,9 @@ class Quantizer {
 // What a method answers in Supports() that takes the weight of every layer that has one, the output of every layer, and
 // every width.
 absl::Status SupportsEverything(const Layer& layer, Role role, int bits);
+
+// The same of a method for weights alone; FieldError("name", ...) for the output of a layer.
+absl::Status SupportsWeightsOnly(const Layer& layer, Role role, int bits);
 
 // "weight", "activation".
 absl::string_view RoleName(Role role);

@@ -13,8 +13,18 @@ struct Range {
   bool operator==(const Range& other) const { return lo == other.lo && hi == other.hi; }
 };
 
+// What a range is to be found for.
+struct RangeQuery {
+  Range extremes;  // the smallest and the largest value, and 0; not both are 0
+  bool symmetric;  // the grid that will be laid over the range: MakeGrid(range, symmetric, bits)
+  int bits;        // 2 to 8, or 16
+};
+
 // Whether there are values of one sign only (or none but 0).
 inline bool IsOneSided(const Range& range) { return !(range.lo < 0 && range.hi > 0); }
+
+// Whether there is nothing but 0.
+inline bool IsZero(const Range& range) { return range.lo == 0 && range.hi == 0; }
 
 // max(-lo, hi).
 float Magnitude(const Range& range);

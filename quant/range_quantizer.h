@@ -13,13 +13,6 @@
 
 namespace lowbit {
 
-// What a range is to be found for.
-struct RangeQuery {
-  Range extremes;  // the smallest and the largest value, and 0; not both are 0
-  bool symmetric;  // the grid that will be laid over the range: MakeGrid(range, symmetric, bits)
-  int bits;        // 2 to 8, or 16
-};
-
 // What all quantizers share that choose a range and round to the nearest code of a uniform grid over it: groups of
 // weights, grids, one-sided activations, one bit, tensors of zeros. A method is a subclass that says which range:
 //
@@ -73,7 +66,6 @@ class RangeQuantizer : public Quantizer {
 
   absl::StatusOr<QuantizedTensor> DoQuantizeWeight(const WeightView& view) const final;
   absl::StatusOr<QuantParams> DoFitActivation(const ActivationView& view) const final;
-  Grid WeightGrid(absl::Span<const float> weights, int bits) const;
 
   const Schemes schemes_;
 };

@@ -93,10 +93,18 @@ void SearchLevels(const float* in, float* out, int64_t size, const LevelGrid& gr
   }
 }
 
+LOWBIT_INLINE void SubtractMultipleBody(double factor, const double* __restrict x, double* __restrict y, int64_t size) {
+  for (int64_t i = 0; i < size; ++i) y[i] -= factor * x[i];
+}
+
 #if LOWBIT_HAVE_AVX2_VARIANT
 
 LOWBIT_TARGET_AVX2 void FakeQuantizeLevelsSpanAvx2(const float* in, float* out, int64_t size, const LevelGrid& grid) {
   FakeQuantizeLevelsBody(in, out, size, grid);
+}
+
+LOWBIT_TARGET_AVX2 void SubtractMultipleAvx2(double factor, const double* x, double* y, int64_t size) {
+  SubtractMultipleBody(factor, x, y, size);
 }
 
 LOWBIT_TARGET_AVX2 void FakeQuantizeSpanAvx2(const float* in, float* out, int64_t size, const Grid& grid) {
@@ -218,6 +226,13 @@ void FakeQuantizeLevelsSpan(const float* in, float* out, int64_t size, float sca
   if (HaveAvx2()) return FakeQuantizeLevelsSpanAvx2(in, out, size, grid);
 #endif
   FakeQuantizeLevelsBody(in, out, size, grid);
+}
+
+void SubtractMultiple(double factor, const double* x, double* y, int64_t size) {
+#if LOWBIT_HAVE_AVX2_VARIANT
+  if (HaveAvx2()) return SubtractMultipleAvx2(factor, x, y, size);
+#endif
+  SubtractMultipleBody(factor, x, y, size);
 }
 
 SpanSummary SummarizeSpan(const float* values, int64_t size) {

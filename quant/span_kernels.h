@@ -6,7 +6,7 @@
 
 namespace lowbit {
 
-// The hot loops over floats in memory. The result does not depend on the processor.
+// The hot loops over numbers in memory. The result does not depend on the processor.
 
 // out[i] = FakeQuantizeValue(in[i], scale, zero_point, qmin, qmax) of affine.h, with qmin and qmax within +-2^16 (that
 // is 16-bit codes, signed or not). `out` is `in`, or does not overlap it.
@@ -27,6 +27,9 @@ struct SpanSummary {
   int64_t not_finite;
 };
 SpanSummary SummarizeSpan(const float* values, int64_t size);
+
+// y[i] -= factor * x[i], a product and a difference for each, not fused. x and y do not overlap.
+void SubtractMultiple(double factor, const double* x, double* y, int64_t size);
 
 // The two above compiled for the baseline alone, so that tests reach it on every machine.
 void FakeQuantizeSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,

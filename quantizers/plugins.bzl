@@ -7,6 +7,7 @@ Whatever should reach every quantizer (the pipeline's binary, --list, the confor
 QUANTIZERS = [
     "aciq",
     "apot",
+    "gptq",
     "kl",
     "min_max",
     "moving_average",

@@ -6,12 +6,17 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +26,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quant/fake_quantize.h"
+#include "quant/input_statistics.h"
 #include "quant/packing.h"
 #include "quant/quantizer_registry.h"
 
@@ -43,11 +49,31 @@ at::Tensor Normal(at::IntArrayRef shape, uint64_t seed) {
   return x;
 }
 
+// Values that such a layer reads: `images` times [C, 6, 6] ([F]).
+at::Tensor InputOf(const Layer& layer, int64_t images, uint64_t seed) {
+  if (const auto* conv = std::get_if<Conv2d>(&layer.op)) return Normal({images, conv->in_channels, 6, 6}, seed);
+  return Normal({images, std::get<Linear>(layer.op).in_features}, seed);
+}
+
+std::shared_ptr<const InputStatistics> MomentsOf(const Layer& layer, const at::Tensor& x) {
+  auto moments = std::make_shared<InputStatistics>(layer.op);
+  const absl::Status observed = moments->Observe(x);
+  EXPECT_TRUE(observed.ok()) << observed;
+  return moments;
+}
+
 struct WeightCase {
   std::string name;
   Layer layer;
   at::Tensor weight;
+  std::shared_ptr<const InputStatistics> input;  // what the layer reads, for the plugins that ask
 };
+
+WeightCase MakeCase(std::string name, Layer layer, at::Tensor weight) {
+  // After a ReLU: not independent of each other, and not of mean 0.
+  auto input = MomentsOf(layer, InputOf(layer, 100, 20).clamp_min(0));
+  return WeightCase{std::move(name), std::move(layer), std::move(weight), std::move(input)};
+}
 
 WeightCase ConvCase(std::string name, int64_t out, int64_t in, Pair kernel, int64_t groups, at::Tensor weight = {}) {
   Conv2d conv;
@@ -56,12 +82,12 @@ WeightCase ConvCase(std::string name, int64_t out, int64_t in, Pair kernel, int6
   conv.kernel = kernel;
   conv.groups = groups;
   if (!weight.defined()) weight = Normal({out, in / groups, kernel[0], kernel[1]}, 1);
-  return WeightCase{std::move(name), Layer{"conv", conv, {0}}, std::move(weight)};
+  return MakeCase(std::move(name), Layer{"conv", conv, {0}}, std::move(weight));
 }
 
 WeightCase LinearCase(std::string name, int64_t out, int64_t in, at::Tensor weight = {}) {
   if (!weight.defined()) weight = Normal({out, in}, 2);
-  return WeightCase{std::move(name), Layer{"fc", Linear{in, out, true}, {0}}, std::move(weight)};
+  return MakeCase(std::move(name), Layer{"fc", Linear{in, out, true}, {0}}, std::move(weight));
 }
 
 // Weights of usual shapes, and those that are easily forgotten.
@@ -86,6 +112,30 @@ std::vector<WeightCase> WeightCases() {
       ConvCase("one outlier", 4, 2, {3, 3}, 1, outlier),
       ConvCase("tiny", 4, 2, {3, 3}, 1, Normal({4, 2, 3, 3}, 6) * at::full({}, 1e-30)),
       ConvCase("channels-last", 4, 3, {3, 3}, 1, Normal({4, 3, 3, 3}, 7).contiguous(at::MemoryFormat::ChannelsLast)),
+  };
+}
+
+struct InputCase {
+  std::string name;
+  at::Tensor x;  // [N, ...]
+};
+
+// Inputs of which one cannot learn everything: their Gram matrices have no inverse, or one of enormous numbers.
+std::vector<InputCase> InputCases(const Layer& layer) {
+  at::Tensor dead = InputOf(layer, 50, 21);
+  dead.select(1, 0).zero_();
+  at::Tensor outlier = InputOf(layer, 50, 22);
+  outlier.select(1, 0)[0].fill_(1e30f);
+  at::Tensor copies = InputOf(layer, 50, 23);
+  copies.copy_(copies.narrow(1, 0, 1).expand_as(copies));
+  return {
+      {"one image", InputOf(layer, 1, 24)},
+      {"a dead input", dead},
+      {"all dead", at::zeros_like(dead)},
+      {"constant", at::full_like(dead, 2.5f)},
+      {"one outlier", outlier},
+      {"copies of one", copies},
+      {"tiny", InputOf(layer, 50, 25) * at::full({}, 1e-30)},
   };
 }
 
@@ -121,7 +171,7 @@ class ConformanceTest : public testing::TestWithParam<std::string> {
   bool Supports(const Layer& layer, Role role, int bits) const { return quantizer_->Supports(layer, role, bits).ok(); }
 
   absl::StatusOr<QuantizedTensor> QuantizeWeight(const WeightCase& c, int bits) const {
-    return quantizer_->QuantizeWeight(WeightView{c.layer, c.weight, bits});
+    return quantizer_->QuantizeWeight(WeightView{c.layer, c.weight, bits, c.input.get()});
   }
 
   absl::StatusOr<QuantParams> Fit(const at::Tensor& x, int bits) const {
@@ -206,6 +256,31 @@ TEST_P(ConformanceTest, WeightsSurvivePackingAndStayFinite) {
       EXPECT_TRUE(at::equal(unpacked, codes)) << c.name << " at " << bits << " bits";
     }
   }
+}
+
+TEST_P(ConformanceTest, WeightsSurviveWhateverTheirLayersRead) {
+  if (quantizer_->weight_stats_request().empty()) GTEST_SKIP() << "does not ask what layers read";
+  for (WeightCase c : WeightCases()) {
+    for (const InputCase& input : InputCases(c.layer)) {
+      c.input = MomentsOf(c.layer, input.x);
+      for (const int bits : {1, 2, 4, 8}) {
+        if (!Supports(c.layer, Role::kWeight, bits)) continue;
+        const auto quantized = QuantizeWeight(c, bits);
+        ASSERT_TRUE(quantized.ok()) << c.name << ", " << input.name << ", " << bits << ": " << quantized.status();
+        EXPECT_TRUE(Dequantize(quantized->codes, quantized->params).isfinite().all().item<bool>())
+            << c.name << ", " << input.name << ", " << bits << " bits";
+      }
+    }
+  }
+}
+
+TEST_P(ConformanceTest, WhatLayersReadIsAskedForByName) {
+  if (quantizer_->weight_stats_request().empty()) GTEST_SKIP() << "does not ask what layers read";
+  WeightCase c = WeightCases()[0];
+  c.input = std::make_shared<InputStatistics>(c.layer.op);
+  const absl::Status status = QuantizeWeight(c, 4).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("conv.weight: no calibration image was observed"));
 }
 
 TEST_P(ConformanceTest, WeightsAreTheSameEveryTimeAndForAnyNumberOfThreads) {

@@ -25,9 +25,22 @@ class Observer : public LayerHook {
     StatsRequest histogram;
     histogram.histogram = true;
     for (const auto& [layer, request] : requests) {
-      statistics_.emplace(layer, TensorStatistics(request));
-      if (sample) sample_.emplace(layer, TensorStatistics(histogram));
+      if (!request.output.empty()) {
+        statistics_.emplace(layer, TensorStatistics(request.output));
+        if (sample) sample_.emplace(layer, TensorStatistics(histogram));
+      }
+      if (request.input.moments) inputs_.emplace(layer, InputStatistics(graph.layer(graph.Find(layer)).op));
     }
+  }
+
+  at::Tensor OnInput(int layer, int /*input_index*/, at::Tensor x) override {
+    const std::string& name = graph_.layer(layer).name;
+    const auto input = inputs_.find(name);
+    if (input != inputs_.end() && error_.ok()) {
+      const absl::Status status = input->second.Observe(x);
+      if (!status.ok()) error_ = absl::Status(status.code(), absl::StrCat("input of ", name, ": ", status.message()));
+    }
+    return x;
   }
 
   at::Tensor OnOutput(int layer, at::Tensor y) override {
@@ -47,11 +60,13 @@ class Observer : public LayerHook {
   const absl::Status& error() const { return error_; }
   NetworkStatistics TakeStatistics() { return std::move(statistics_); }
   NetworkStatistics TakeSample() { return std::move(sample_); }
+  NetworkInputs TakeInputs() { return std::move(inputs_); }
 
  private:
   const Graph& graph_;
   NetworkStatistics statistics_;
   NetworkStatistics sample_;
+  NetworkInputs inputs_;
   absl::Status error_;
 };
 
@@ -71,6 +86,7 @@ class CalibrateStepImpl : public Step {
       return FieldError("num_images",
                         absl::StrCat("there are ", train->size(), " training images, got ", config_.num_images()));
     }
+    plan.calibration_images = config_.num_images();
     return absl::OkStatus();
   }
 
@@ -78,7 +94,9 @@ class CalibrateStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const Executor executor, Executor::Create(state.model.graph, state.model.parameters));
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
     LoaderOptions options;
-    options.order = DrawImages(train->size(), config_.num_images(), context.seed, kCalibrationImages);
+    CalibrationImages images{DrawImages(train->size(), config_.num_images(), context.seed, kCalibrationImages),
+                             config_.batch_size()};
+    options.order = images.indices;
     options.batch_size = config_.batch_size();
     options.normalization = context.data->normalization();
     LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
@@ -95,9 +113,12 @@ class CalibrateStepImpl : public Step {
     progress.Finish();
     auto& record = context.report->steps.back();
     record["images"] = config_.num_images();
-    record["tensors"] = context.requests.size();
     state.statistics = std::make_shared<NetworkStatistics>(observer.TakeStatistics());
     state.sample = std::make_shared<NetworkStatistics>(observer.TakeSample());
+    state.inputs = std::make_shared<NetworkInputs>(observer.TakeInputs());
+    state.calibration = std::make_shared<CalibrationImages>(std::move(images));
+    record["tensors"] = state.statistics->size();
+    record["inputs"] = state.inputs->size();
     return absl::OkStatus();
   }
 

@@ -1,0 +1,22 @@
+#ifndef LOWBIT_QUANT_GRAM_INVERSE_H_
+#define LOWBIT_QUANT_GRAM_INVERSE_H_
+
+#include <ATen/core/Tensor.h>
+
+#include "absl/status/statusor.h"
+
+namespace lowbit {
+
+// Of a Gram matrix G, float64 [K, K], the upper triangular U with (G + d I)^-1 = U^T U and a positive diagonal.
+//
+// d = damping * mean of G's diagonal. Where that does not suffice to make the matrix positive definite in floating
+// point (fewer samples than K, inputs that depend on each other), d is raised tenfold until it does. An input that is
+// always 0 stands alone: it gets the mean diagonal (1 if all are 0), so that its weights neither take over errors of
+// others nor have any to pass on.
+//
+// InvalidArgument if G is not finite, or if no damping up to 1000 times the mean diagonal helps.
+absl::StatusOr<at::Tensor> InverseGramFactor(const at::Tensor& gram, double damping);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_QUANT_GRAM_INVERSE_H_

@@ -1,0 +1,167 @@
+// Greedy rounding with compensation of errors, OBQ. docs/quantizers/obq.md says more.
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/field_error.h"
+#include "base/status_macros.h"
+#include "quant/code_grid.h"
+#include "quant/gram_inverse.h"
+#include "quant/input_statistics.h"
+#include "quant/parallel_for.h"
+#include "quant/quantizer_registry.h"
+#include "quant/span_kernels.h"
+#include "quant/weight_grids.h"
+#include "quantizers/obq/options.pb.h"
+
+namespace lowbit {
+namespace {
+
+// The weights of one output that are left, and the inverse H of their Gram matrix: of which only the lower triangle is
+// held, row by row without gaps, so that what is left stays together in memory.
+class RowRounder {
+ public:
+  // `inverse`: H of all K inputs, [K, K].
+  RowRounder(const float* weights, const double* inverse, int64_t size)
+      : left_(size), w_(weights, weights + size), index_(static_cast<size_t>(size)), column_(static_cast<size_t>(size)) {
+    std::iota(index_.begin(), index_.end(), int64_t{0});
+    h_.reserve(static_cast<size_t>(size * (size + 1) / 2));
+    for (int64_t i = 0; i < size; ++i) h_.insert(h_.end(), inverse + i * size, inverse + i * size + i + 1);
+  }
+
+  void Round(const CodeGrid& grid, int32_t* codes) {
+    while (left_ > 0) {
+      const int64_t j = Choose(grid);
+      const double w = w_[static_cast<size_t>(j)];
+      const int32_t code = grid.Nearest(w);
+      codes[index_[static_cast<size_t>(j)]] = code;
+      CopyColumn(j);
+      const double pivot = column_[static_cast<size_t>(j)];
+      // w -= H_:j (w_j - q_j) / H_jj
+      SubtractMultiple((w - grid.Value(code)) / pivot, column_.data(), w_.data(), left_);
+      MoveLastTo(j);
+      // H -= H_:j H_j: / H_jj
+      for (int64_t i = 0; i < left_; ++i) {
+        SubtractMultiple(column_[static_cast<size_t>(i)] / pivot, column_.data(), Row(i), i + 1);
+      }
+    }
+  }
+
+ private:
+  double* Row(int64_t i) { return h_.data() + i * (i + 1) / 2; }
+
+  // The one that costs least: argmin (w_j - q_j)^2 / H_jj. But one that is off by more than half a step lies outside of
+  // the grid. That cannot be helped, so the furthest is dealt with first, while many are left to make up for it.
+  int64_t Choose(const CodeGrid& grid) {
+    const double half_step = 0.5 * grid.step() * (1 + 1e-6);
+    int64_t cheapest = 0, furthest = 0;
+    double least = HUGE_VAL, most = half_step;
+    for (int64_t i = 0; i < left_; ++i) {
+      const double w = w_[static_cast<size_t>(i)];
+      const double error = std::fabs(w - grid.Value(grid.Nearest(w)));
+      const double cost = error * error / Row(i)[i];
+      if (cost < least) {
+        least = cost;
+        cheapest = i;
+      }
+      if (error > most) {
+        most = error;
+        furthest = i;
+      }
+    }
+    return most > half_step ? furthest : cheapest;
+  }
+
+  // H_:j into column_.
+  void CopyColumn(int64_t j) {
+    const double* const row = Row(j);
+    std::copy(row, row + j + 1, column_.begin());
+    for (int64_t i = j + 1; i < left_; ++i) column_[static_cast<size_t>(i)] = Row(i)[j];
+  }
+
+  // Takes weight j out: the last one takes its place, in the triangle too.
+  void MoveLastTo(int64_t j) {
+    const int64_t last = --left_;
+    if (j == last) return;
+    const double* const from = Row(last);
+    std::copy(from, from + j, Row(j));
+    Row(j)[j] = from[last];
+    for (int64_t i = j + 1; i < last; ++i) Row(i)[j] = from[i];
+    w_[static_cast<size_t>(j)] = w_[static_cast<size_t>(last)];
+    index_[static_cast<size_t>(j)] = index_[static_cast<size_t>(last)];
+    column_[static_cast<size_t>(j)] = column_[static_cast<size_t>(last)];
+  }
+
+  int64_t left_;
+  std::vector<double> w_;
+  std::vector<int64_t> index_;  // of the inputs
+  std::vector<double> column_;
+  std::vector<double> h_;
+};
+
+class Obq : public Quantizer {
+ public:
+  static absl::StatusOr<std::unique_ptr<Quantizer>> Create(const ObqOptions& options) {
+    if (!(options.damping() >= 0 && options.damping() <= 1000)) {
+      return FieldError("damping", absl::StrCat("must be in [0, 1000], got ", options.damping()));
+    }
+    LOWBIT_ASSIGN_OR_RETURN(const SearchedGrids grids, SearchedGrids::Create(options));
+    return std::unique_ptr<Quantizer>(new Obq(options.damping(), grids));
+  }
+
+  WeightStatsRequest weight_stats_request() const override {
+    WeightStatsRequest request;
+    request.moments = true;
+    return request;
+  }
+
+  absl::Status Supports(const Layer& layer, Role role, int bits) const override {
+    return SupportsWeightsOnly(layer, role, bits);
+  }
+
+ private:
+  Obq(double damping, const SearchedGrids& grids) : damping_(damping), grids_(grids) {}
+
+  absl::StatusOr<QuantizedTensor> DoQuantizeWeight(const WeightView& view) const override {
+    QuantParams params = grids_.Of(view.weight, view.bits);
+    at::Tensor codes = at::empty(view.weight.sizes(), at::kInt);
+    const at::Tensor grams = view.input->Gram();
+    const int64_t size = view.input->row_size();
+    const int64_t rows = view.weight.size(0) / view.input->groups();  // of a group
+    const float* const weights = view.weight.data_ptr<float>();
+    int32_t* const out = codes.data_ptr<int32_t>();
+    for (int64_t g = 0; g < view.input->groups(); ++g) {
+      const auto factor = InverseGramFactor(grams[g], damping_);
+      if (!factor.ok()) {
+        return absl::Status(factor.status().code(),
+                            absl::StrCat(view.layer.name, ".weight: ", factor.status().message()));
+      }
+      const at::Tensor inverse = at::mm(factor->t(), *factor).contiguous();
+      const double* const h = inverse.data_ptr<double>();
+      ParallelFor(rows, [&](int64_t r) {
+        const int64_t o = g * rows + r;
+        RowRounder(weights + o * size, h, size).Round(CodeGrid(params, o), out + o * size);
+      });
+    }
+    return QuantizedTensor{std::move(params), std::move(codes)};
+  }
+
+  const double damping_;
+  const SearchedGrids grids_;
+};
+
+LOWBIT_REGISTER_QUANTIZER("obq", ObqOptions, Obq);
+
+}  // namespace
+}  // namespace lowbit
