@@ -103,6 +103,10 @@ TEST(FoldBatchNormTest, HandComputedWithoutBias) {
   EXPECT_EQ(result.folded[0].batch_norm, "bn");
   EXPECT_TRUE(result.folded[0].bias_made);
   EXPECT_THAT(result.not_folded, IsEmpty());
+  // The batch norm's bias; 1.5 * 0.5 / 1 and 0.5 * sqrt(15.25) / 4.
+  ASSERT_EQ(result.moments.count("conv"), 1u);
+  EXPECT_THAT(result.moments.at("conv").mean, ElementsAre(0.25, -0.125));
+  EXPECT_THAT(result.moments.at("conv").std, ElementsAre(0.75, testing::DoubleEq(std::sqrt(15.25) / 8)));
 }
 
 TEST(FoldBatchNormTest, HandComputedWithBias) {
