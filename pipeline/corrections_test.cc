@@ -31,7 +31,8 @@ class CorrectionsTest : public RunTest {
   // The report's steps of this name.
   static std::vector<nlohmann::json> Steps(const std::string& folder, const std::string& name) {
     std::vector<nlohmann::json> steps;
-    for (const auto& step : nlohmann::json::parse(Bytes(folder, "report.json"))["steps"]) {
+    const auto report = nlohmann::json::parse(Bytes(folder, "report.json"));
+    for (const auto& step : report["steps"]) {
       if (step["step"] == name) steps.push_back(step);
     }
     return steps;
@@ -142,10 +143,14 @@ TEST_F(CorrectionsTest, APackedModelHasNoFloatNetworkToCompareWith) {
                 "lost: put a quantize step before it"));
 }
 
-TEST_F(CorrectionsTest, AnalyticNeedsFoldedBatchNorms) {
-  EXPECT_THAT(
-      PlanError(absl::StrCat(kTrain, kQuantizeOnly, "steps { bias_correction { method: ANALYTIC } }")),
-      HasSubstr("steps[3].bias_correction.method: ANALYTIC needs batch norms that a fold step of this run folded"));
+// Without folding, convolutions have no bias to correct; the linear layer's input is known by the batch norms.
+TEST_F(CorrectionsTest, AnalyticWithBatchNormsInPlaceCorrectsTheLinearLayer) {
+  const auto run = Run(absl::StrCat(kTrain, kQuantizeOnly, "steps { bias_correction { method: ANALYTIC } }"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto steps = Steps(run->folder, "bias_correction");
+  ASSERT_EQ(steps[0]["layers"].size(), 1u);
+  EXPECT_EQ(steps[0]["skipped"].size(), 3u);
+  EXPECT_THAT(std::string(steps[0]["skipped"][0]), HasSubstr("it has no bias; a fold step makes one"));
 }
 
 TEST_F(CorrectionsTest, MoreImagesThanThereAre) {

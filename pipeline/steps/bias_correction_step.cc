@@ -69,8 +69,8 @@ class BiasCorrectionStepImpl : public Step {
       if (outputs[static_cast<size_t>(layer.inputs[0])].mean.has_value()) return absl::OkStatus();
     }
     return FieldError("method",
-                      "ANALYTIC needs batch norms that a fold step of this run folded, and there are none before any "
-                      "layer; EMPIRICAL needs none");
+                      "ANALYTIC needs batch norms, folded in this run or still there, and before none of the layers "
+                      "that could be corrected is one; EMPIRICAL needs none");
   }
 
   void Tell(const BiasCorrection& result, nlohmann::ordered_json& record) const {

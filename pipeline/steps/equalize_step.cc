@@ -2,7 +2,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "base/field_error.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
@@ -37,8 +36,8 @@ class EqualizeStepImpl : public Step {
     const WeightPairs found = FindWeightPairs(plan.model.graph);
     if (found.pairs.empty()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("finds no two layers to equalize (batch norms must be folded before):\n  ",
-                       absl::StrJoin(found.unpaired, "\n  ")));
+          absl::StrCat("finds no two layers to equalize; a fold step takes batch norms out of the way",
+                       found.unpaired.empty() ? "" : absl::StrCat(". The first obstacle: ", found.unpaired.front())));
     }
     LOWBIT_ASSIGN_OR_RETURN(EqualizeResult result, Equalize(plan.model, plan.moments, options_));
     if (config_.absorb_high_bias()) {
