@@ -30,6 +30,8 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeBiasCorrectionStep(config.bias_correction());
     case StepConfig::kReestimateBatchNorm:
       return MakeReestimateBatchNormStep(config.reestimate_batch_norm());
+    case StepConfig::kLapq:
+      return MakeLapqStep(config.lapq());
     case StepConfig::KIND_NOT_SET:
       break;
   }
