@@ -70,7 +70,10 @@ std::string MakeFolderWithARun() {
   const Model& folded = fold->model;
   std::map<std::string, QuantParams> scales;
   for (const int i : TorchInt8Tensors(folded.graph)) {
-    scales[folded.graph.layer(i).name] = {8, /*is_signed=*/false, {0.1f}, {128}};
+    QuantParams& params = scales[folded.graph.layer(i).name];
+    params.is_signed = false;
+    params.scale = {0.1f};
+    params.zero_point = {128};
   }
   const auto int8 = TorchInt8Model::Create(folded, scales, TorchInt8Engines().front());
   EXPECT_TRUE(int8.ok()) << int8.status();
