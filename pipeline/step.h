@@ -74,7 +74,7 @@ struct PlanState {
   StatsRequests requests;  // All that steps so far will want of an earlier calibrate step.
   std::vector<PlannedTensor> quantization;
   uint64_t seed;
-  std::string resume_folder;  // where the step's files are, in a run to go on with; empty: it is a new one
+  std::string resume_folder;       // where the step's files are, in a run to go on with; empty: it is a new one
   int64_t calibration_images = 0;  // of the calibrate step
 };
 

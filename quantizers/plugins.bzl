@@ -11,6 +11,8 @@ QUANTIZERS = [
     "min_max",
     "moving_average",
     "mse",
+    "obq",
     "per_channel",
     "percentile",
+    "squant",
 ]
