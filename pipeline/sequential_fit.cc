@@ -13,35 +13,28 @@
 #include "base/status_macros.h"
 #include "evaluation/batch_tensor.h"
 #include "model/executor.h"
-#include "model/passes/prefix.h"
+#include "model/passes/segment.h"
 #include "quant/fake_quant_model.h"
 
 namespace lowbit {
 namespace {
 
-// What is needed of a pass: an input or output of a layer, which may be overwritten later.
+// Fake-quantizes activations, and keeps some of what layers read.
 class Capture : public LayerHook {
  public:
-  // `then` sees each output first and may change it; may be null.
-  explicit Capture(LayerHook* then) : then_(then) {}
+  explicit Capture(FakeQuantHook* quantize) : quantize_(quantize) {}
 
-  void WantInput(int layer, int input_index, at::Tensor* to) { inputs_.push_back({layer, input_index, to}); }
-  void WantOutput(int layer, at::Tensor* to) { outputs_.push_back({layer, 0, to}); }
+  void WantInput(int layer, int input_index, at::Tensor* to) { wanted_.push_back({layer, input_index, to}); }
 
   at::Tensor OnInput(int layer, int input_index, at::Tensor x) override {
-    for (const Wanted& wanted : inputs_) {
+    for (const Wanted& wanted : wanted_) {
+      // (A clone: later layers may overwrite it.)
       if (wanted.layer == layer && wanted.input_index == input_index) *wanted.to = x.clone();
     }
     return x;
   }
 
-  at::Tensor OnOutput(int layer, at::Tensor y) override {
-    if (then_ != nullptr) y = then_->OnOutput(layer, std::move(y));
-    for (const Wanted& wanted : outputs_) {
-      if (wanted.layer == layer) *wanted.to = y.clone();
-    }
-    return y;
-  }
+  at::Tensor OnOutput(int layer, at::Tensor y) override { return quantize_->OnOutput(layer, std::move(y)); }
 
  private:
   struct Wanted {
@@ -50,25 +43,34 @@ class Capture : public LayerHook {
     at::Tensor* to;
   };
 
-  LayerHook* const then_;
-  std::vector<Wanted> inputs_, outputs_;
+  FakeQuantHook* const quantize_;
+  std::vector<Wanted> wanted_;
 };
 
-// Those layers of the quantized network that `graph` has.
-QuantizedModel QuantizedPrefix(const QuantizedModel& quantized, const Graph& graph) {
-  QuantizedModel prefix{graph, {}, {}, {}, {}};
-  for (const Layer& layer : graph.layers()) {
-    for (const auto& [name, shape] : ParameterShapes(layer.op)) {
-      const auto parameter = quantized.parameters.find(ParameterName(layer.name, name));
-      if (parameter != quantized.parameters.end()) prefix.parameters.insert(*parameter);
+// Those layers of the quantized network that `graph`, a segment of it, has.
+struct QuantizedPart {
+  Executor executor;
+  FakeQuantHook hook;
+
+  static absl::StatusOr<QuantizedPart> Create(const QuantizedModel& quantized, const Graph& graph) {
+    QuantizedModel part{graph, {}, {}, {}, {}};
+    for (const Layer& layer : graph.layers()) {
+      // What comes in is what the layer of this name has put out: it is quantized already.
+      if (std::holds_alternative<Input>(layer.op) && quantized.graph.layer(0).name != layer.name) continue;
+      for (const auto& [name, shape] : ParameterShapes(layer.op)) {
+        const auto parameter = quantized.parameters.find(ParameterName(layer.name, name));
+        if (parameter != quantized.parameters.end()) part.parameters.insert(*parameter);
+      }
+      const auto weight = quantized.weights.find(layer.name);
+      if (weight != quantized.weights.end()) part.weights.insert(*weight);
+      const auto activation = quantized.activations.find(layer.name);
+      if (activation != quantized.activations.end()) part.activations.insert(*activation);
     }
-    const auto weight = quantized.weights.find(layer.name);
-    if (weight != quantized.weights.end()) prefix.weights.insert(*weight);
-    const auto activation = quantized.activations.find(layer.name);
-    if (activation != quantized.activations.end()) prefix.activations.insert(*activation);
+    LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, FakeQuantParameters(part));
+    LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(graph, std::move(parameters)));
+    return QuantizedPart{std::move(executor), FakeQuantHook(part)};
   }
-  return prefix;
-}
+};
 
 }  // namespace
 
@@ -86,25 +88,8 @@ FitTarget ChooseTarget(const Graph& graph, int layer, const std::set<int>& pendi
   return target;
 }
 
-absl::StatusOr<LayerRegression> RegressLayer(const FitTarget& target, const Model& model,
-                                             const QuantizedModel& quantized, const CalibrationImages& images,
-                                             int64_t num_images, DataSource* data) {
-  const Model prefix = Prefix(model, target.last());
-  const std::string& name = model.graph.layer(target.layer).name;
-  const int layer = prefix.graph.Find(name);
-  const int last = prefix.graph.size() - 1;
-  LOWBIT_ASSIGN_OR_RETURN(const Executor float_executor, Executor::Create(prefix.graph, prefix.parameters));
-  const QuantizedModel quantized_prefix = QuantizedPrefix(quantized, prefix.graph);
-  LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, FakeQuantParameters(quantized_prefix));
-  LOWBIT_ASSIGN_OR_RETURN(const Executor executor, Executor::Create(prefix.graph, std::move(parameters)));
-  FakeQuantHook fake_quantize(quantized_prefix);
-
-  at::Tensor t, x, other;
-  Capture in_float(nullptr), in_quantized(&fake_quantize);
-  in_float.WantOutput(last, &t);
-  in_quantized.WantInput(layer, 0, &x);
-  if (target.add >= 0) in_quantized.WantInput(last, target.other_input, &other);
-
+absl::StatusOr<SequentialFitter> SequentialFitter::Create(const Model& model, const CalibrationImages& images,
+                                                          int64_t num_images, DataSource* data) {
   LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, data->Get(Split::kTrain));
   LoaderOptions options;
   options.order = images.indices;
@@ -112,14 +97,48 @@ absl::StatusOr<LayerRegression> RegressLayer(const FitTarget& target, const Mode
   options.batch_size = images.batch_size;
   options.normalization = data->normalization();
   LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
-  LayerRegression regression(prefix.graph.layer(layer).op);
+  SequentialFitter fitter(model);
   while (true) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
     if (!batch.has_value()) break;
-    const at::Tensor pixels = ImagesTensor(*batch);
-    LOWBIT_RETURN_IF_ERROR(float_executor.Forward(pixels, &in_float).status());
-    LOWBIT_RETURN_IF_ERROR(executor.Forward(pixels, &in_quantized).status());
+    fitter.float_.push_back(ImagesTensor(*batch).clone());
+  }
+  fitter.quantized_ = fitter.float_;
+  return fitter;
+}
+
+absl::Status SequentialFitter::AdvanceTo(int cut, const QuantizedModel& quantized) {
+  if (cut == cut_) return absl::OkStatus();
+  const Model segment = Segment(model_, cut_, cut);
+  LOWBIT_ASSIGN_OR_RETURN(const Executor float_executor, Executor::Create(segment.graph, segment.parameters));
+  LOWBIT_ASSIGN_OR_RETURN(QuantizedPart part, QuantizedPart::Create(quantized, segment.graph));
+  for (size_t i = 0; i < float_.size(); ++i) {
+    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
+    LOWBIT_ASSIGN_OR_RETURN(float_[i], float_executor.Forward(float_[i]));
+    LOWBIT_ASSIGN_OR_RETURN(quantized_[i], part.executor.Forward(quantized_[i], &part.hook));
+  }
+  cut_ = cut;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<LayerRegression> SequentialFitter::Regress(const FitTarget& target, const QuantizedModel& quantized) {
+  LOWBIT_RETURN_IF_ERROR(AdvanceTo(LastCut(model_.graph, target.layer, target.last()), quantized));
+  const Model segment = Segment(model_, cut_, target.last());
+  const std::string& name = model_.graph.layer(target.layer).name;
+  const int layer = segment.graph.Find(name);
+  const int last = segment.graph.size() - 1;
+  LOWBIT_ASSIGN_OR_RETURN(const Executor float_executor, Executor::Create(segment.graph, segment.parameters));
+  LOWBIT_ASSIGN_OR_RETURN(QuantizedPart part, QuantizedPart::Create(quantized, segment.graph));
+  LayerRegression regression(segment.graph.layer(layer).op);
+  at::Tensor x, other;
+  Capture capture(&part.hook);
+  capture.WantInput(layer, 0, &x);
+  if (target.add >= 0) capture.WantInput(last, target.other_input, &other);
+  for (size_t i = 0; i < float_.size(); ++i) {
+    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
+    LOWBIT_ASSIGN_OR_RETURN(at::Tensor t, float_executor.Forward(float_[i]));
+    LOWBIT_RETURN_IF_ERROR(part.executor.Forward(quantized_[i], &capture).status());
     const absl::Status status = regression.Observe(x, target.add >= 0 ? t.sub(other) : t);
     if (!status.ok()) return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
   }

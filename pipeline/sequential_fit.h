@@ -1,8 +1,11 @@
 #ifndef LOWBIT_PIPELINE_SEQUENTIAL_FIT_H_
 #define LOWBIT_PIPELINE_SEQUENTIAL_FIT_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <set>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,12 +32,29 @@ struct FitTarget {
 // reads that output and the other summand is final, that is, no layer of `pending` is needed for it.
 FitTarget ChooseTarget(const Graph& graph, int layer, const std::set<int>& pending, bool correct_sums);
 
-// Runs the calibration images, the first so many of them, through the float network and through the quantized one as
-// far as it is quantized, up to what the target takes; gathers what layer target.layer reads in the quantized network and
-// what it should put out. Interrupts and errors of the data come out.
-absl::StatusOr<LayerRegression> RegressLayer(const FitTarget& target, const Model& model,
-                                             const QuantizedModel& quantized, const CalibrationImages& images,
-                                             int64_t num_images, DataSource* data);
+// Runs calibration images through a float network and through the quantized one as far as it is quantized, and gathers
+// what a layer reads in the latter and what it should put out. Layers must come in the graph's order: the images are
+// held at the last place that everything goes through (LastCut), in both networks, and only run from there. So all
+// layers together cost a few passes, and memory for two tensors of all images.
+class SequentialFitter {
+ public:
+  // Reads the first `num_images` of the images. Errors of the data come out.
+  static absl::StatusOr<SequentialFitter> Create(const Model& model, const CalibrationImages& images,
+                                                 int64_t num_images, DataSource* data);
+
+  // `quantized`: has the final weights of all layers before target.layer, and the activations of the whole network.
+  absl::StatusOr<LayerRegression> Regress(const FitTarget& target, const QuantizedModel& quantized);
+
+ private:
+  explicit SequentialFitter(const Model& model) : model_(model) {}
+
+  // Holds the images at layer `cut` from now on.
+  absl::Status AdvanceTo(int cut, const QuantizedModel& quantized);
+
+  Model model_;
+  int cut_ = 0;
+  std::vector<at::Tensor> float_, quantized_;  // by batch: what layer `cut_` puts out
+};
 
 }  // namespace lowbit
 

@@ -58,9 +58,9 @@ absl::StatusOr<at::Tensor> InverseGramFactor(const at::Tensor& gram, double damp
     if (!at::isfinite(inverse).all().item<bool>()) continue;
     return (inverse / std::sqrt(unit)).contiguous();
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the Gram matrix of the inputs cannot be inverted, with no damping up to ", kLargestDamping,
-      " of its mean diagonal; calibrate on more images, or take a quantizer that does without it"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the Gram matrix of the inputs cannot be inverted, with no damping up to ", kLargestDamping,
+                   " of its mean diagonal; calibrate on more images, or take a quantizer that does without it"));
 }
 
 }  // namespace lowbit

@@ -24,9 +24,7 @@ struct Lattice {
 
   int64_t first_row(int64_t image) const { return image / step % std::min(step, height); }
   int64_t first_column(int64_t image) const { return image % std::min(step, width); }
-  int64_t Positions(int64_t image) const {
-    return Count(height, first_row(image)) * Count(width, first_column(image));
-  }
+  int64_t Positions(int64_t image) const { return Count(height, first_row(image)) * Count(width, first_column(image)); }
 
   // Calls body(row of the output, column, number of the position) for each.
   template <typename Body>

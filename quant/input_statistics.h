@@ -36,8 +36,8 @@ class InputStatistics {
   // The same of rows that were gathered already (GatherInputRows), of so many images.
   absl::Status ObserveRows(const at::Tensor& rows, int64_t images);
 
-  // Adds what `later` saw. Both must be of the same layer; if `later` began to count where this one ended, the result is
-  // that of one pass over the whole (up to rounding).
+  // Adds what `later` saw. Both must be of the same layer; if `later` began to count where this one ended, the result
+  // is that of one pass over the whole (up to rounding).
   void Merge(const InputStatistics& later);
 
   // Whether these are the moments of such a layer: K and the number of groups are the same.

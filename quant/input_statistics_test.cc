@@ -71,8 +71,11 @@ TEST(InputStatisticsTest, PaddingCountsAsZeros) {
 // What the rows are for: a layer's output is their product with its weight, whatever the convolution.
 TEST(InputRowsTest, RowsTimesWeightsIsTheConvolution) {
   const std::vector<Conv2d> convs = {
-      Conv(4, 6, {3, 3}, {1, 1}),         Conv(4, 6, {3, 1}, {2, 0}, {2, 1}),  Conv(4, 6, {3, 3}, {2, 2}, {1, 1}, {2, 2}),
-      Conv(4, 4, {3, 3}, {1, 1}, {2, 2}, {1, 1}, 4), Conv(4, 6, {2, 3}, {0, 1}, {1, 1}, {1, 1}, 2),
+      Conv(4, 6, {3, 3}, {1, 1}),
+      Conv(4, 6, {3, 1}, {2, 0}, {2, 1}),
+      Conv(4, 6, {3, 3}, {2, 2}, {1, 1}, {2, 2}),
+      Conv(4, 4, {3, 3}, {1, 1}, {2, 2}, {1, 1}, 4),
+      Conv(4, 6, {2, 3}, {0, 1}, {1, 1}, {1, 1}, 2),
   };
   for (const Conv2d& conv : convs) {
     const Op op = conv;
@@ -80,10 +83,9 @@ TEST(InputRowsTest, RowsTimesWeightsIsTheConvolution) {
       const at::Tensor x = Normal({3, conv.in_channels, side, side}, 1);
       const at::Tensor weight =
           Normal({conv.out_channels, conv.in_channels / conv.groups, conv.kernel[0], conv.kernel[1]}, 2);
-      const at::Tensor y = at::convolution(x, weight, {}, conv.stride, conv.padding, conv.dilation, false, {0, 0},
-                                           conv.groups);
-      const at::Tensor rows =
-          GatherInputRows(op, x.contiguous(at::MemoryFormat::ChannelsLast), /*first_image=*/5);
+      const at::Tensor y =
+          at::convolution(x, weight, {}, conv.stride, conv.padding, conv.dilation, false, {0, 0}, conv.groups);
+      const at::Tensor rows = GatherInputRows(op, x.contiguous(at::MemoryFormat::ChannelsLast), /*first_image=*/5);
       const at::Tensor by_group = weight.view({conv.groups, conv.out_channels / conv.groups, RowSize(op)});
       EXPECT_TRUE(at::allclose(at::matmul(rows, by_group.transpose(1, 2)), GatherOutputRows(op, y, 5), 1e-4, 1e-4));
     }

@@ -25,8 +25,7 @@ at::Tensor Outer(const at::Tensor& a, const at::Tensor& b) { return at::matmul(a
 
 }  // namespace
 
-LayerRegression::LayerRegression(const Op& op)
-    : op_(op), has_bias_(ParameterShapes(op).count("bias") > 0), input_(op) {
+LayerRegression::LayerRegression(const Op& op) : op_(op), has_bias_(ParameterShapes(op).count("bias") > 0), input_(op) {
   const int64_t groups = input_.groups();
   const int64_t outputs = ParameterShapes(op).at("weight")[0] / groups;
   sum_cross_ = at::zeros({groups, outputs, input_.row_size()}, at::kDouble);
@@ -100,8 +99,7 @@ double LayerRegression::RelativeError(const at::Tensor& weight, const at::Tensor
   const at::Tensor rows = Rows(weight);
   const at::Tensor mean_target = sum_target_ / count;
   const at::Tensor mean_output = at::matmul(rows, input_.Mean().unsqueeze(2)).squeeze(2);
-  const at::Tensor b =
-      bias.defined() ? bias.to(at::kDouble).view(mean_target.sizes()) : at::zeros_like(mean_target);
+  const at::Tensor b = bias.defined() ? bias.to(at::kDouble).view(mean_target.sizes()) : at::zeros_like(mean_target);
   // E (t - y - b)^2 = E t^2 + E y^2 + b^2 - 2 E t y - 2 b E t + 2 b E y, with y = W x
   const at::Tensor squares = sum_squares_ / count;
   const at::Tensor error = squares + (at::matmul(rows, input_.Gram()) * rows).sum(2) + b * b -

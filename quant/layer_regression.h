@@ -42,8 +42,8 @@ class LayerRegression {
   // b = E t - W E x for any weight W: with it the mean of each output is that of t. float32 [O].
   at::Tensor FitBias(const at::Tensor& weight) const;
 
-  // How much an error of the weight matters once the bias is fitted: the moments of x less its mean, that is C with mean
-  // 0. Of a layer without a bias those of x itself.
+  // How much an error of the weight matters once the bias is fitted: the moments of x less its mean, that is C with
+  // mean 0. Of a layer without a bias those of x itself.
   InputStatistics Moments() const;
 
   // E |t - W x - b|^2 / E |t - E t|^2, over all outputs: what share of the outputs' variance is missed. `bias` is
@@ -51,8 +51,8 @@ class LayerRegression {
   double RelativeError(const at::Tensor& weight, const at::Tensor& bias) const;
 
  private:
-  at::Tensor Gram() const;   // C, or E x x^T
-  at::Tensor Cross() const;  // Cov(t, x), or E t x^T: [groups, O / groups, K]
+  at::Tensor Gram() const;                          // C, or E x x^T
+  at::Tensor Cross() const;                         // Cov(t, x), or E t x^T: [groups, O / groups, K]
   at::Tensor Rows(const at::Tensor& weight) const;  // float64 [groups, O / groups, K]
 
   Op op_;

@@ -36,11 +36,9 @@ Range RangeQuantizer::WeightRange(absl::Span<const float>, const RangeQuery& que
 Range RangeQuantizer::ActivationRange(const TensorStatistics&, const RangeQuery& query) const { return query.extremes; }
 
 absl::StatusOr<QuantizedTensor> RangeQuantizer::DoQuantizeWeight(const WeightView& view) const {
-  QuantParams params =
-      MakeWeightGrids(view.weight, view.bits, WeightScheme{schemes_.per_tensor_weights, schemes_.affine_weights},
-                      [this](absl::Span<const float> weights, const RangeQuery& query) {
-                        return WeightRange(weights, query);
-                      });
+  QuantParams params = MakeWeightGrids(
+      view.weight, view.bits, WeightScheme{schemes_.per_tensor_weights, schemes_.affine_weights},
+      [this](absl::Span<const float> weights, const RangeQuery& query) { return WeightRange(weights, query); });
   at::Tensor codes = Quantize(view.weight, params);
   return QuantizedTensor{std::move(params), std::move(codes)};
 }

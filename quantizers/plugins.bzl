@@ -13,7 +13,9 @@ QUANTIZERS = [
     "moving_average",
     "mse",
     "multi_base",
+    "obq",
     "per_channel",
     "percentile",
+    "squant",
     "xnor",
 ]

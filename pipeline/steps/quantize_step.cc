@@ -89,6 +89,12 @@ class QuantizeStepImpl : public Step {
                                QuantizedModel* quantized) const {
     Progress progress(absl::StrCat("quantize", context.variant.empty() ? "" : " ", context.variant),
                       static_cast<int64_t>(plan.weights.size()), "layers");
+    std::optional<SequentialFitter> fitter;
+    if (sequential_.has_value()) {
+      const int64_t all = static_cast<int64_t>(state.calibration->indices.size());
+      const int64_t count = sequential_->num_images() == 0 ? all : sequential_->num_images();
+      LOWBIT_ASSIGN_OR_RETURN(fitter, SequentialFitter::Create(state.model, *state.calibration, count, context.data));
+    }
     std::set<int> pending;  // layers whose weight is still to be quantized
     for (const auto& [index, choice] : plan.weights) {
       if (choice.quantizer != nullptr) pending.insert(index);
@@ -98,7 +104,7 @@ class QuantizeStepImpl : public Step {
       if (choice.quantizer != nullptr && sequential_.has_value()) {
         pending.erase(index);
         const FitTarget target = ChooseTarget(state.model.graph, index, pending, sequential_->correct_sums());
-        LOWBIT_RETURN_IF_ERROR(FitAndQuantize(target, choice, context, state, quantized));
+        LOWBIT_RETURN_IF_ERROR(FitAndQuantize(target, choice, context, state, &*fitter, quantized));
       } else if (choice.quantizer != nullptr) {
         LOWBIT_RETURN_IF_ERROR(QuantizeWeight(state.model.graph.layer(index), choice, state, quantized));
       }
@@ -124,15 +130,11 @@ class QuantizeStepImpl : public Step {
 
   // After it was fitted to what the quantized network before it puts out.
   absl::Status FitAndQuantize(const FitTarget& target, const TensorChoice& choice, const RunContext& context,
-                              const RunState& state, QuantizedModel* quantized) const {
+                              const RunState& state, SequentialFitter* fitter, QuantizedModel* quantized) const {
     const Layer& layer = state.model.graph.layer(target.layer);
     const std::string weight_name = ParameterName(layer.name, "weight");
     const std::string bias_name = ParameterName(layer.name, "bias");
-    const CalibrationImages& images = *state.calibration;
-    const int64_t all = static_cast<int64_t>(images.indices.size());
-    const int64_t count = sequential_->num_images() == 0 ? all : sequential_->num_images();
-    LOWBIT_ASSIGN_OR_RETURN(const LayerRegression regression,
-                            RegressLayer(target, state.model, *quantized, images, count, context.data));
+    LOWBIT_ASSIGN_OR_RETURN(const LayerRegression regression, fitter->Regress(target, *quantized));
     const at::Tensor& given = state.model.parameters.at(weight_name);
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor weight, regression.FitWeight(given, sequential_->damping()));
     const InputStatistics moments = regression.Moments();

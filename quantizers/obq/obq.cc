@@ -34,7 +34,10 @@ class RowRounder {
  public:
   // `inverse`: H of all K inputs, [K, K].
   RowRounder(const float* weights, const double* inverse, int64_t size)
-      : left_(size), w_(weights, weights + size), index_(static_cast<size_t>(size)), column_(static_cast<size_t>(size)) {
+      : left_(size),
+        w_(weights, weights + size),
+        index_(static_cast<size_t>(size)),
+        column_(static_cast<size_t>(size)) {
     std::iota(index_.begin(), index_.end(), int64_t{0});
     h_.reserve(static_cast<size_t>(size * (size + 1) / 2));
     for (int64_t i = 0; i < size; ++i) h_.insert(h_.end(), inverse + i * size, inverse + i * size + i + 1);

@@ -42,9 +42,7 @@ class RowRounder {
 
  private:
   // By how many steps the code of weight i is too high.
-  double Error(int64_t i) const {
-    return (grid_.Value(codes_[i]) - static_cast<double>(weights_[i])) / grid_.step();
-  }
+  double Error(int64_t i) const { return (grid_.Value(codes_[i]) - static_cast<double>(weights_[i])) / grid_.step(); }
 
   // Whether weight i can go to the next code against errors of this sign.
   bool CanFlip(int64_t i, double sum) const {
