@@ -1,10 +1,7 @@
 #include "quant/channel_grid.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
-
-#include "quant/affine.h"
 
 namespace lowbit {
 namespace {
@@ -26,11 +23,11 @@ std::vector<float> LevelsByCode(const QuantParams& params, size_t channel) {
 }  // namespace
 
 ChannelGrid::ChannelGrid(const QuantParams& params, size_t channel)
-    : scale_(params.scale[channel]),
-      zero_point_(params.zero_point[channel]),
+    : scale_(params.scale[params.per_channel() ? channel : 0]),
+      zero_point_(params.zero_point[params.per_channel() ? channel : 0]),
       qmin_(params.qmin()),
       qmax_(params.qmax()),
-      level_of_code_(LevelsByCode(params, channel)) {
+      level_of_code_(LevelsByCode(params, params.per_channel() ? channel : 0)) {
   std::vector<size_t> order(level_of_code_.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
@@ -42,19 +39,11 @@ ChannelGrid::ChannelGrid(const QuantParams& params, size_t channel)
   }
 }
 
-int32_t ChannelGrid::Quantize(float x) const {
-  if (levels_.empty()) return QuantizeValue(x, scale_, zero_point_, qmin_, qmax_);
+int32_t ChannelGrid::NearestLevel(float x) const {
   const float shifted = x / scale_ + zero_point_;
   const auto above = std::lower_bound(midpoints_.begin(), midpoints_.end(), shifted);  // the first not below
   return codes_[static_cast<size_t>(above - midpoints_.begin())];
 }
-
-float ChannelGrid::Dequantize(int32_t q) const {
-  if (levels_.empty()) return DequantizeValue(q, scale_, zero_point_);
-  return (level_of_code_[static_cast<size_t>(q - qmin_)] - zero_point_) * scale_;
-}
-
-float ChannelGrid::FakeQuantize(float x) const { return std::isnan(x) ? x : Dequantize(Quantize(x)); }
 
 std::vector<float> ChannelGrid::Values() const {
   std::vector<float> values;

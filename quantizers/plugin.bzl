@@ -26,7 +26,6 @@ def lowbit_quantizer(name):
         "//model:graph",
         "//quant:affine",
         "//quant:channel_grid",
-        "//quant:code_grid",
         "//quant:fake_quantize",
         "//quant:gram_inverse",
         "//quant:input_statistics",

@@ -15,7 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
-#include "quant/code_grid.h"
+#include "quant/channel_grid.h"
 #include "quant/gram_inverse.h"
 #include "quant/input_statistics.h"
 #include "quant/parallel_for.h"
@@ -45,18 +45,18 @@ at::Tensor Permuted(const at::Tensor& matrix, const std::vector<int64_t>& order)
 }
 
 // Rounds the weights of one output. `factor` is U, [K, K] row by row, for inputs in that order.
-void RoundRow(const float* weights, const CodeGrid& grid, const double* factor, const std::vector<int64_t>& order,
+void RoundRow(const float* weights, const ChannelGrid& grid, const double* factor, const std::vector<int64_t>& order,
               int32_t* codes) {
   const int64_t size = static_cast<int64_t>(order.size());
   std::vector<double> w(order.size());
   for (size_t i = 0; i < order.size(); ++i) w[i] = static_cast<double>(weights[order[i]]);
   for (int64_t i = 0; i < size; ++i) {
     const double x = w[static_cast<size_t>(i)];
-    const int32_t code = grid.Nearest(x);
+    const int32_t code = grid.Quantize(static_cast<float>(x));
     codes[order[static_cast<size_t>(i)]] = code;
     // e = (w_i - q_i) / U_ii,  w_j -= e U_ij for j > i
     const double* const row = factor + i * size;
-    const double e = (x - grid.Value(code)) / row[i];
+    const double e = (x - static_cast<double>(grid.Dequantize(code))) / row[i];
     SubtractMultiple(e, row + i + 1, w.data() + i + 1, size - i - 1);
   }
 }
@@ -103,7 +103,7 @@ class Gptq : public Quantizer {
       const double* const u = factor->data_ptr<double>();
       ParallelFor(rows, [&](int64_t r) {
         const int64_t o = g * rows + r;
-        RoundRow(weights + o * size, CodeGrid(params, o), u, order, out + o * size);
+        RoundRow(weights + o * size, ChannelGrid(params, static_cast<size_t>(o)), u, order, out + o * size);
       });
     }
     return QuantizedTensor{std::move(params), std::move(codes)};

@@ -16,7 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
-#include "quant/code_grid.h"
+#include "quant/channel_grid.h"
 #include "quant/gram_inverse.h"
 #include "quant/input_statistics.h"
 #include "quant/parallel_for.h"
@@ -43,16 +43,16 @@ class RowRounder {
     for (int64_t i = 0; i < size; ++i) h_.insert(h_.end(), inverse + i * size, inverse + i * size + i + 1);
   }
 
-  void Round(const CodeGrid& grid, int32_t* codes) {
+  void Round(const ChannelGrid& grid, int32_t* codes) {
     while (left_ > 0) {
       const int64_t j = Choose(grid);
       const double w = w_[static_cast<size_t>(j)];
-      const int32_t code = grid.Nearest(w);
+      const int32_t code = grid.Quantize(static_cast<float>(w));
       codes[index_[static_cast<size_t>(j)]] = code;
       CopyColumn(j);
       const double pivot = column_[static_cast<size_t>(j)];
       // w -= H_:j (w_j - q_j) / H_jj
-      SubtractMultiple((w - grid.Value(code)) / pivot, column_.data(), w_.data(), left_);
+      SubtractMultiple((w - static_cast<double>(grid.Dequantize(code))) / pivot, column_.data(), w_.data(), left_);
       MoveLastTo(j);
       // H -= H_:j H_j: / H_jj
       for (int64_t i = 0; i < left_; ++i) {
@@ -66,13 +66,13 @@ class RowRounder {
 
   // The one that costs least: argmin (w_j - q_j)^2 / H_jj. But one that is off by more than half a step lies outside of
   // the grid. That cannot be helped, so the furthest is dealt with first, while many are left to make up for it.
-  int64_t Choose(const CodeGrid& grid) {
-    const double half_step = 0.5 * grid.step() * (1 + 1e-6);
+  int64_t Choose(const ChannelGrid& grid) {
+    const double half_step = 0.5 * static_cast<double>(grid.scale()) * (1 + 1e-6);
     int64_t cheapest = 0, furthest = 0;
     double least = HUGE_VAL, most = half_step;
     for (int64_t i = 0; i < left_; ++i) {
       const double w = w_[static_cast<size_t>(i)];
-      const double error = std::fabs(w - grid.Value(grid.Nearest(w)));
+      const double error = std::fabs(w - static_cast<double>(grid.FakeQuantize(static_cast<float>(w))));
       const double cost = error * error / Row(i)[i];
       if (cost < least) {
         least = cost;
@@ -154,7 +154,7 @@ class Obq : public Quantizer {
       const double* const h = inverse.data_ptr<double>();
       ParallelFor(rows, [&](int64_t r) {
         const int64_t o = g * rows + r;
-        RowRounder(weights + o * size, h, size).Round(CodeGrid(params, o), out + o * size);
+        RowRounder(weights + o * size, h, size).Round(ChannelGrid(params, static_cast<size_t>(o)), out + o * size);
       });
     }
     return QuantizedTensor{std::move(params), std::move(codes)};

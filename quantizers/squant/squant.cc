@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "base/status_macros.h"
-#include "quant/code_grid.h"
+#include "quant/channel_grid.h"
 #include "quant/parallel_for.h"
 #include "quant/quantizer_registry.h"
 #include "quant/weight_grids.h"
@@ -30,11 +30,11 @@ int64_t Flips(double sum, int64_t most) {
 // The weights of one output.
 class RowRounder {
  public:
-  RowRounder(const float* weights, int64_t size, int64_t kernel_size, const CodeGrid& grid, int32_t* codes)
+  RowRounder(const float* weights, int64_t size, int64_t kernel_size, const ChannelGrid& grid, int32_t* codes)
       : weights_(weights), size_(size), kernel_size_(kernel_size), grid_(grid), codes_(codes) {}
 
   void Round() {
-    for (int64_t i = 0; i < size_; ++i) codes_[i] = grid_.Nearest(static_cast<double>(weights_[i]));
+    for (int64_t i = 0; i < size_; ++i) codes_[i] = grid_.Quantize(weights_[i]);
     std::vector<double> sums;
     for (int64_t begin = 0; begin < size_; begin += kernel_size_) sums.push_back(RoundKernel(begin));
     Balance(std::move(sums));
@@ -42,7 +42,10 @@ class RowRounder {
 
  private:
   // By how many steps the code of weight i is too high.
-  double Error(int64_t i) const { return (grid_.Value(codes_[i]) - static_cast<double>(weights_[i])) / grid_.step(); }
+  double Error(int64_t i) const {
+    return (static_cast<double>(grid_.Dequantize(codes_[i])) - static_cast<double>(weights_[i])) /
+           static_cast<double>(grid_.scale());
+  }
 
   // Whether weight i can go to the next code against errors of this sign.
   bool CanFlip(int64_t i, double sum) const {
@@ -98,7 +101,7 @@ class RowRounder {
   const float* const weights_;
   const int64_t size_;
   const int64_t kernel_size_;
-  const CodeGrid grid_;
+  const ChannelGrid grid_;
   int32_t* const codes_;
 };
 
@@ -124,7 +127,8 @@ class Squant : public Quantizer {
     const float* const weights = view.weight.data_ptr<float>();
     int32_t* const out = codes.data_ptr<int32_t>();
     ParallelFor(view.weight.size(0), [&](int64_t o) {
-      RowRounder(weights + o * size, size, kernel_size, CodeGrid(params, o), out + o * size).Round();
+      RowRounder(weights + o * size, size, kernel_size, ChannelGrid(params, static_cast<size_t>(o)), out + o * size)
+          .Round();
     });
     return QuantizedTensor{std::move(params), std::move(codes)};
   }
