@@ -24,6 +24,10 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeSaveStep(config.save());
     case StepConfig::kTorchInt8:
       return MakeTorchInt8Step(config.torch_int8());
+    case StepConfig::kSensitivity:
+      return MakeSensitivityStep(config.sensitivity());
+    case StepConfig::kMixedPrecision:
+      return MakeMixedPrecisionStep(config.mixed_precision());
     case StepConfig::KIND_NOT_SET:
       break;
   }

@@ -46,6 +46,10 @@ absl::Status CheckFits(const Graph& graph, const Dataset& dataset);
 // choices of two steps apart.
 std::vector<int64_t> DrawImages(int64_t size, int64_t count, uint64_t seed, uint64_t purpose);
 
+// The same, but none of `seen` before all others are used up.
+std::vector<int64_t> DrawUnseenImages(int64_t size, int64_t count, uint64_t seed, uint64_t purpose,
+                                      const std::vector<int64_t>& seen);
+
 }  // namespace lowbit
 
 #endif  // LOWBIT_PIPELINE_DATA_SOURCE_H_

@@ -44,15 +44,17 @@ class Runner {
     }
     const std::string events_folder = JoinPath(folder_, "tensorboard");
     EventWriter shared_events(events_folder);
-    RunContext context{first.seed, plan_.data.get(),
-                       requests,   folder_,
-                       "",         !plan_.resume_folder.empty(),
-                       &report_,   plan_.config.tensorboard() ? &shared_events : nullptr};
+    RunContext context{first.seed,   plan_.data.get(),
+                       requests,     folder_,
+                       "",           !plan_.resume_folder.empty(),
+                       &report_,     plan_.config.tensorboard() ? &shared_events : nullptr,
+                       &first.config};
     LOWBIT_RETURN_IF_ERROR(RunSteps(first, 0, plan_.shared_steps, context, shared));
     for (const PlannedVariant& variant : plan_.variants) {
       RunState state = plan_.shared_steps > 0 ? shared : Start(variant);
       context.seed = variant.seed;
       context.requests = variant.requests;
+      context.config = &variant.config;
       context.variant = variant.value;
       if (!variant.value.empty()) context.folder = JoinPath(folder_, FileName(variant.value));
       // TensorBoard takes each folder for a run of its own.
@@ -66,7 +68,7 @@ class Runner {
 
  private:
   static RunState Start(const PlannedVariant& variant) {
-    return {variant.start.model, nullptr, nullptr, variant.start.quantized, variant.start.torch_int8};
+    return {variant.start.model, nullptr, nullptr, variant.start.quantized, variant.start.torch_int8, {}, nullptr};
   }
 
   std::string FileName(const std::string& variant) const {

@@ -106,7 +106,7 @@ absl::StatusOr<PlannedVariant> PlanVariant(const SweepVariant& variant, const Pi
   if (start->torch_int8 != nullptr) facts.push_back(Fact::kTorchInt8);
   LOWBIT_RETURN_IF_ERROR(CheckStepOrder(*steps, facts));
 
-  PlanState state{data, start->model, {}, {}, config.seed(), resume_folder};
+  PlanState state{data, start->model, {}, {}, config.seed(), resume_folder, nullptr};
   for (size_t i = 0; i < steps->size(); ++i) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     if (static_cast<int>(i) == shared_steps && !variant.value.empty() && !resume_folder.empty()) {
@@ -116,6 +116,7 @@ absl::StatusOr<PlannedVariant> PlanVariant(const SweepVariant& variant, const Pi
   }
   return PlannedVariant{variant.value,
                         variant.config,
+                        config,
                         *std::move(start),
                         config.seed(),
                         *std::move(steps),

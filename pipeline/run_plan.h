@@ -15,8 +15,9 @@ namespace lowbit {
 
 // The run for one value of a sweep, or the run.
 struct PlannedVariant {
-  std::string value;  // empty where there is no sweep
-  Config source;      // for the positions of errors
+  std::string value;      // empty where there is no sweep
+  Config source;          // for the positions of errors
+  PipelineConfig config;  // effective
   LoadedModel start;
   uint64_t seed = 0;
   std::vector<std::unique_ptr<Step>> steps;

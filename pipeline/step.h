@@ -19,15 +19,18 @@
 namespace lowbit {
 
 class TorchInt8Model;
+struct SensitivityPlan;    // pipeline/sensitivity_plan.h
+struct SensitivityReport;  // sensitivity/report.h
 
 // What steps leave behind for later ones, and what decides whether an order of steps makes sense.
 enum class Fact {
-  kWeights,     // the network has weights that mean something
-  kTrained,     // this run trained it
-  kFolded,      // batch norms are folded
-  kStatistics,  // activations were looked at
-  kQuantized,   // there is a quantized model
-  kTorchInt8,   // there is a model in LibTorch's 8-bit operators
+  kWeights,      // the network has weights that mean something
+  kTrained,      // this run trained it
+  kFolded,       // batch norms are folded
+  kStatistics,   // activations were looked at
+  kQuantized,    // there is a quantized model
+  kTorchInt8,    // there is a model in LibTorch's 8-bit operators
+  kSensitivity,  // it was measured what each layer alone does to the network
 };
 
 // What is to be known of the tensors that layers put out, by layer name.
@@ -51,6 +54,7 @@ struct PlanState {
   std::vector<PlannedTensor> quantization;
   uint64_t seed;
   std::string resume_folder;  // where the step's files are, in a run to go on with; empty: it is a new one
+  std::shared_ptr<const SensitivityPlan> sensitivity;  // null: no step so far measures it
 };
 
 // Where the run is. Copied where a sweep branches: what is shared by pointer is never changed in place, and neither are
@@ -62,6 +66,8 @@ struct RunState {
   std::shared_ptr<const NetworkStatistics> sample;
   std::shared_ptr<const QuantizedModel> quantized;  // null: `model` is what is evaluated
   std::shared_ptr<const TorchInt8Model> torch_int8;
+  std::vector<int64_t> calibration_images;               // training images that the statistics are of
+  std::shared_ptr<const SensitivityReport> sensitivity;  // null: not measured
 };
 
 // What a step may use besides the state.
@@ -73,7 +79,8 @@ struct RunContext {
   std::string variant;     // the sweep's value; empty in what is done once for all
   bool resume;
   Report* report;
-  EventWriter* events;  // for TensorBoard; null: the config wants none
+  EventWriter* events;           // for TensorBoard; null: the config wants none
+  const PipelineConfig* config;  // the effective one, with the sweep's value in it
 };
 
 // One thing that a run does. Made from its config, immutable; everything it works on is in the states.

@@ -23,6 +23,8 @@ std::string MissingMessage(Fact fact) {
       return "needs a quantized model: put a quantize step before it";
     case Fact::kTorchInt8:
       return "needs LibTorch's 8-bit model: put a torch_int8 step before it, or name a file in model.torch_int8_model";
+    case Fact::kSensitivity:
+      return "needs to know what each layer does to the network: put a sensitivity step before it";
   }
   return "";
 }

@@ -81,6 +81,7 @@ class CalibrateStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
     LoaderOptions options;
     options.order = DrawImages(train->size(), config_.num_images(), context.seed, kPurpose);
+    state.calibration_images = options.order;
     options.batch_size = config_.batch_size();
     options.normalization = context.data->normalization();
     LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));

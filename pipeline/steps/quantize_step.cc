@@ -1,7 +1,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/check.h"
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
@@ -9,6 +8,7 @@
 #include "pipeline/steps/steps.h"
 #include "pipeline/tensor_histogram.h"
 #include "quant/fake_quant_model.h"
+#include "quant/quantize_layer.h"
 
 namespace lowbit {
 namespace {
@@ -75,9 +75,8 @@ class QuantizeStepImpl : public Step {
       LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
       const Layer& layer = model.graph.layer(index);
       if (choice.quantizer != nullptr) {
-        const at::Tensor& weight = model.parameters.at(ParameterName(layer.name, "weight"));
         LOWBIT_ASSIGN_OR_RETURN(const QuantizedTensor tensor,
-                                choice.quantizer->QuantizeWeight({layer, weight, choice.bits}));
+                                QuantizeLayerWeight(*choice.quantizer, model, index, choice.bits));
         LOWBIT_RETURN_IF_ERROR(SetWeight(layer.name, tensor, quantized));
       }
       progress.Advance(1);
@@ -89,10 +88,8 @@ class QuantizeStepImpl : public Step {
                                      const NetworkStatistics* statistics, QuantizedModel* quantized) {
     for (const auto& [index, choice] : plan.activations) {
       if (choice.quantizer == nullptr) continue;
-      const Layer& producer = graph.layer(index);
-      LOWBIT_CHECK(statistics != nullptr && statistics->count(producer.name) == 1, "no statistics of ", producer.name);
-      LOWBIT_ASSIGN_OR_RETURN(quantized->activations[producer.name],
-                              choice.quantizer->FitActivation({producer, statistics->at(producer.name), choice.bits}));
+      LOWBIT_ASSIGN_OR_RETURN(quantized->activations[graph.layer(index).name],
+                              FitLayerActivation(*choice.quantizer, graph, statistics, index, choice.bits));
     }
     return absl::OkStatus();
   }

@@ -20,6 +20,8 @@ absl::StatusOr<std::unique_ptr<Step>> MakeQuantizeStep(const QuantizeStep& confi
 absl::StatusOr<std::unique_ptr<Step>> MakeEvaluateStep(const EvaluateStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeSaveStep(const SaveStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeTorchInt8Step(const TorchInt8Step& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeSensitivityStep(const SensitivityStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeMixedPrecisionStep(const MixedPrecisionStep& config);
 
 }  // namespace lowbit
 
