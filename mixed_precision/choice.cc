@@ -140,7 +140,8 @@ BitsProblem MakeBitsProblem(const Graph& graph, const std::vector<int>& layers, 
     choose.layer = index;
     choose.producer = layer.inputs.front();
     choose.weights = 1;
-    for (const int64_t extent : ParameterShapes(layer.op).at("weight")) choose.weights *= extent;
+    const Shape shape = ParameterShapes(layer.op).at("weight");
+    for (const int64_t extent : shape) choose.weights *= extent;
     choose.macs = Macs(layer.op, graph.output_shape(index));
     problem.other_bytes -= choose.weights * static_cast<int64_t>(sizeof(float));
     problem.layers.push_back(std::move(choose));

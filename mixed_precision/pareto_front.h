@@ -1,6 +1,7 @@
 #ifndef LOWBIT_MIXED_PRECISION_PARETO_FRONT_H_
 #define LOWBIT_MIXED_PRECISION_PARETO_FRONT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <vector>

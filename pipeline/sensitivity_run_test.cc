@@ -86,7 +86,7 @@ TEST_F(SensitivityRunTest, WhatCannotBeIsRefusedBeforeAnImageIsLookedAt) {
     return std::string(plan.status().message());
   };
   EXPECT_THAT(message("num_images: 24", "num_images: 81"), HasSubstr("there are 80 training images, got 81"));
-  EXPECT_THAT(message("num_images: 24", "layers: \"conv9\""),
+  EXPECT_THAT(message("num_images: 24", "num_images: 24 layers: \"conv9\""),
               HasSubstr("steps[2].sensitivity.layers: \"conv9\" matches no convolution or linear layer; did you mean "
                         "\"conv1\"?"));
   EXPECT_THAT(message("weights { name: \"per_channel\" }", "weights { name: \"kl\" }"),

@@ -2,7 +2,6 @@
 #include <cmath>
 #include <functional>
 #include <limits>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +17,7 @@
 #include "model/executor.h"
 #include "pipeline/effective_config.h"
 #include "pipeline/mixed_precision_config.h"
+#include "pipeline/mixed_precision_options.h"
 #include "pipeline/mixed_precision_report.h"
 #include "pipeline/paths.h"
 #include "pipeline/sensitivity_plan.h"
@@ -69,10 +69,6 @@ class MixedPrecisionStepImpl : public Step {
  private:
   struct Work;  // what a run has in hand
 
-  absl::StatusOr<BitsOptions> Options(const Graph& graph, const std::vector<int>& layers,
-                                      const std::vector<int>& measured) const;
-  absl::Status CheckCandidates(const google::protobuf::RepeatedField<int32_t>& bits, const char* field,
-                               const std::vector<int>& measured) const;
   BitsCost cost() const;
   const char* cost_field() const;
   int64_t Budget(const BitsProblem& problem) const;
@@ -97,44 +93,7 @@ struct MixedPrecisionStepImpl::Work {
   BitsOptions options;
 };
 
-// ---- What may be chosen, and the budget ----
-
-absl::Status MixedPrecisionStepImpl::CheckCandidates(const google::protobuf::RepeatedField<int32_t>& bits,
-                                                     const char* field, const std::vector<int>& measured) const {
-  for (int i = 0; i < bits.size(); ++i) {
-    if (std::count(measured.begin(), measured.end(), bits[i]) > 0) continue;
-    return FieldError(
-        absl::StrCat(field, "[", i, "]"),
-        absl::StrCat("the sensitivity step measures ", absl::StrJoin(measured, ", "), " bits, not ", bits[i]));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<BitsOptions> MixedPrecisionStepImpl::Options(const Graph& graph, const std::vector<int>& layers,
-                                                            const std::vector<int>& measured) const {
-  LOWBIT_RETURN_IF_ERROR(CheckCandidates(config_.weight_bits(), "weight_bits", measured));
-  LOWBIT_RETURN_IF_ERROR(CheckCandidates(config_.activation_bits(), "activation_bits", measured));
-  BitsOptions options;
-  options.same = config_.pairing() == MixedPrecisionStep::SAME;
-  options.weight_bits.assign(config_.weight_bits().begin(), config_.weight_bits().end());
-  options.activation_bits.assign(config_.activation_bits().begin(), config_.activation_bits().end());
-  for (std::vector<int>* widths : {&options.weight_bits, &options.activation_bits}) {
-    if (widths->empty()) *widths = measured;
-    std::sort(widths->rbegin(), widths->rend());
-  }
-  for (int i = 0; i < config_.keep_size(); ++i) {
-    const std::string field = absl::StrCat("keep[", i, "]");
-    const KeepBits& keep = config_.keep(i);
-    const auto matched = MatchLayers(keep.layers(), graph, layers, "layer that the sensitivity step measures");
-    if (!matched.ok()) return PrependField(matched.status(), field);
-    if (std::count(measured.begin(), measured.end(), keep.bits()) == 0) {
-      return FieldError(field + ".bits", absl::StrCat("the sensitivity step measures ", absl::StrJoin(measured, ", "),
-                                                      " bits, not ", keep.bits()));
-    }
-    for (const int layer : *matched) options.kept[layer] = keep.bits();
-  }
-  return options;
-}
+// ---- The budget ----
 
 BitsCost MixedPrecisionStepImpl::cost() const {
   if (config_.budget_case() == MixedPrecisionStep::kMeanWeightBits) return BitsCost::kWeightBits;
@@ -180,7 +139,8 @@ absl::Status MixedPrecisionStepImpl::Plan(PlanState& plan) const {
   }
   const Graph& graph = plan.model.graph;
   LOWBIT_RETURN_IF_ERROR(CheckUnchanged(measured.parameters, plan.model.parameters));
-  LOWBIT_ASSIGN_OR_RETURN(const BitsOptions options, Options(graph, measured.options.layers, measured.options.bits));
+  LOWBIT_ASSIGN_OR_RETURN(const BitsOptions options,
+                          MakeBitsOptions(config_, graph, measured.options.layers, measured.options.bits));
   const BitsProblem problem = MakeBitsProblem(graph, measured.options.layers, activations);
   if (cost() != BitsCost::kWeightBytes) {
     // Bytes depend on the scales; the other costs are known.
@@ -308,7 +268,7 @@ absl::Status MixedPrecisionStepImpl::Run(const RunContext& context, RunState& st
   Work work{context, state.model, report, state.calibration_images, *train, MakeBitsProblem(graph, report), {}};
   std::vector<int> layers;
   for (const auto& layer : work.problem.layers) layers.push_back(layer.layer);
-  LOWBIT_ASSIGN_OR_RETURN(work.options, Options(graph, layers, report.bits));
+  LOWBIT_ASSIGN_OR_RETURN(work.options, MakeBitsOptions(config_, graph, layers, report.bits));
 
   std::vector<VerifiedBits> choices(1);
   choices[0].name = "mixed";
@@ -330,6 +290,13 @@ absl::Status MixedPrecisionStepImpl::Run(const RunContext& context, RunState& st
   LogLine(absl::StrCat("mixed_precision:\n\n", AlignedTable(BitsTable(graph, work.problem, chosen)), "\nOn the ",
                        report.images, " images of the sensitivity step:\n\n",
                        AlignedTable(BitsComparison(work.problem, choices))));
+  const int64_t budget = config_.has_max_drop() ? CostOf(work.problem, chosen, cost()) : Budget(work.problem);
+  for (const VerifiedBits& choice : choices) {
+    if (CostOf(work.problem, choice.bits, cost()) > budget || choice.change.kl() >= choices[0].change.kl()) continue;
+    LogLine(absl::StrCat("mixed_precision: ", choice.name,
+                         " is within the budget too, and has the smaller KL: here the ",
+                         "layers' harms do not add up"));
+  }
   const nlohmann::ordered_json json = MixedPrecisionJson(graph, work.problem, choices);
   context.report->steps.back().update(json);
   LOWBIT_RETURN_IF_ERROR(MakeDirs(context.folder));
@@ -342,64 +309,10 @@ absl::Status MixedPrecisionStepImpl::Run(const RunContext& context, RunState& st
   return absl::OkStatus();
 }
 
-absl::Status CheckWidths(const google::protobuf::RepeatedField<int32_t>& bits, const char* field) {
-  std::set<int> widths;
-  for (int i = 0; i < bits.size(); ++i) {
-    const std::string at = absl::StrCat(field, "[", i, "]");
-    if (!IsSupportedWidth(bits[i])) return FieldError(at, absl::StrCat("must be 1 to 8, or 16; got ", bits[i]));
-    if (!widths.insert(bits[i]).second) return FieldError(at, absl::StrCat(bits[i], " is there twice"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Step>> MakeMixedPrecisionStep(const MixedPrecisionStep& config) {
-  LOWBIT_RETURN_IF_ERROR(CheckWidths(config.weight_bits(), "weight_bits"));
-  LOWBIT_RETURN_IF_ERROR(CheckWidths(config.activation_bits(), "activation_bits"));
-  if (config.pairing() == MixedPrecisionStep::SAME && !config.activation_bits().empty()) {
-    return FieldError("activation_bits",
-                      "activations have the widths of the weights; `pairing: SEPARATE` gives them their own");
-  }
-  for (int i = 0; i < config.keep_size(); ++i) {
-    const std::string field = absl::StrCat("keep[", i, "]");
-    if (config.keep(i).layers().empty()) return FieldError(field + ".layers", "is missing");
-    if (!IsSupportedWidth(config.keep(i).bits())) {
-      return FieldError(field + ".bits", absl::StrCat("must be 1 to 8, or 16; got ", config.keep(i).bits()));
-    }
-  }
-  const auto positive = [](const char* field, double value) {
-    if (value > 0) return absl::OkStatus();
-    return FieldError(field, absl::StrCat("must be above 0, got ", value));
-  };
-  switch (config.budget_case()) {
-    case MixedPrecisionStep::kMeanWeightBits:
-      LOWBIT_RETURN_IF_ERROR(positive("mean_weight_bits", config.mean_weight_bits()));
-      if (config.mean_weight_bits() > 16) {
-        return FieldError("mean_weight_bits", absl::StrCat("must be at most 16, got ", config.mean_weight_bits()));
-      }
-      break;
-    case MixedPrecisionStep::kWeightBytes:
-      LOWBIT_RETURN_IF_ERROR(positive("weight_bytes", static_cast<double>(config.weight_bytes())));
-      break;
-    case MixedPrecisionStep::kBitOperations:
-      LOWBIT_RETURN_IF_ERROR(positive("bit_operations", static_cast<double>(config.bit_operations())));
-      break;
-    case MixedPrecisionStep::kMaxDrop:
-      if (!(config.max_drop() >= 0 && config.max_drop() <= 100)) {
-        return FieldError("max_drop", absl::StrCat("must be in [0, 100], got ", config.max_drop()));
-      }
-      break;
-    case MixedPrecisionStep::BUDGET_NOT_SET:
-      return absl::InvalidArgumentError(
-          "names no budget; it should hold one of mean_weight_bits, weight_bytes, bit_operations and max_drop");
-  }
-  if (config.check_images() < 1) {
-    return FieldError("check_images", absl::StrCat("must be at least 1, got ", config.check_images()));
-  }
-  if (config.batch_size() < 1) {
-    return FieldError("batch_size", absl::StrCat("must be at least 1, got ", config.batch_size()));
-  }
+  LOWBIT_RETURN_IF_ERROR(CheckMixedPrecision(config));
   return std::make_unique<MixedPrecisionStepImpl>(config);
 }
 
