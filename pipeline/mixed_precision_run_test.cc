@@ -44,7 +44,7 @@ using MixedPrecisionRunTest = RunTest;
 
 TEST_F(MixedPrecisionRunTest, TheConfigThatItWritesGivesTheSameModel) {
   const std::string model = TrainedModel();
-  const auto run = Run(absl::StrCat(model, Mixed("mean_weight_bits: 4 keep { layers: \"linear\" bits: 8 }"),
+  const auto run = Run(absl::StrCat(model, Mixed("mean_weight_bits: 5.5 keep { layers: \"linear\" bits: 8 }"),
                                     "steps { evaluate { name: \"mixed\" } }"));
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_EQ(run->report.rows[1].label(), "mixed");

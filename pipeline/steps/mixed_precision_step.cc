@@ -157,7 +157,7 @@ absl::Status MixedPrecisionStepImpl::Plan(PlanState& plan) const {
                       absl::StrCat("there are ", train->size(), " training images, got ", config_.check_images()));
   }
   const auto widths = [](const Quantizer& quantizer, const std::vector<int>& bits) {
-    return absl::StrCat(quantizer.name(), ", ", absl::StrJoin(bits, " or "), " bits");
+    return absl::StrCat(quantizer.name(), ", ", absl::StrJoin(bits, "/"), " bits");
   };
   for (const int layer : measured.options.layers) {
     const auto kept = options.kept.find(layer);
