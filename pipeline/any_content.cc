@@ -16,8 +16,11 @@ bool IsAny(const google::protobuf::Descriptor* type) { return type == Any::descr
 std::unique_ptr<Message> AnyContent(const Message& parent, const google::protobuf::FieldDescriptor& field) {
   const auto& any = static_cast<const Any&>(parent.GetReflection()->GetMessage(parent, &field));
   if (any.type_url().empty()) {
-    if (parent.GetDescriptor() != QuantizerSpec::descriptor()) return nullptr;
-    const auto options = QuantizerOptions(static_cast<const QuantizerSpec&>(parent).name());
+    const bool names_a_quantizer = parent.GetDescriptor() == QuantizerSpec::descriptor() ||
+                                   parent.GetDescriptor() == QuantizerMethod::descriptor();
+    if (!names_a_quantizer) return nullptr;
+    const auto options =
+        QuantizerOptions(parent.GetReflection()->GetString(parent, parent.GetDescriptor()->FindFieldByName("name")));
     return std::unique_ptr<Message>(options.ok() ? (*options)->New() : nullptr);
   }
   const std::string name = any.type_url().substr(any.type_url().rfind('/') + 1);

@@ -32,6 +32,10 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeReestimateBatchNormStep(config.reestimate_batch_norm());
     case StepConfig::kLapq:
       return MakeLapqStep(config.lapq());
+    case StepConfig::kSensitivity:
+      return MakeSensitivityStep(config.sensitivity());
+    case StepConfig::kMixedPrecision:
+      return MakeMixedPrecisionStep(config.mixed_precision());
     case StepConfig::KIND_NOT_SET:
       break;
   }

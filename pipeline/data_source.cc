@@ -1,5 +1,7 @@
 #include "pipeline/data_source.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -66,6 +68,15 @@ absl::Status CheckFits(const Graph& graph, const Dataset& dataset) {
 
 std::vector<int64_t> DrawImages(int64_t size, int64_t count, uint64_t seed, uint64_t purpose) {
   std::vector<int64_t> images = Rng({seed, purpose}).Permutation(size);
+  images.resize(static_cast<size_t>(count));
+  return images;
+}
+
+std::vector<int64_t> DrawUnseenImages(int64_t size, int64_t count, uint64_t seed, uint64_t purpose,
+                                      const std::vector<int64_t>& seen) {
+  const std::set<int64_t> known(seen.begin(), seen.end());
+  std::vector<int64_t> images = Rng({seed, purpose}).Permutation(size);
+  std::stable_partition(images.begin(), images.end(), [&](int64_t image) { return known.count(image) == 0; });
   images.resize(static_cast<size_t>(count));
   return images;
 }

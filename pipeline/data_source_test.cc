@@ -25,6 +25,18 @@ TEST(DrawImages, DependsOnSeedAndPurpose) {
   EXPECT_TRUE(std::equal(images.begin(), images.end(), more.begin()));
 }
 
+TEST(DrawUnseenImages, TakesWhatWasSeenOnlyWhenAllElseIsUsedUp) {
+  const std::vector<int64_t> seen = DrawImages(10, 4, 1, 2);
+  const std::vector<int64_t> all = DrawUnseenImages(10, 8, 1, 3, seen);
+  EXPECT_EQ(std::set<int64_t>(all.begin(), all.end()).size(), 8u);
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(std::count(seen.begin(), seen.end(), all[i]), i < 6 ? 0 : 1) << i;
+  }
+  const std::vector<int64_t> fewer = DrawUnseenImages(10, 3, 1, 3, seen);
+  EXPECT_TRUE(std::equal(fewer.begin(), fewer.end(), all.begin()));
+  EXPECT_EQ(DrawUnseenImages(1000, 100, 1, 2, {}), DrawImages(1000, 100, 1, 2));
+}
+
 TEST(DataSource, OpensASplitOnce) {
   int opened = 0;
   DataSource source(

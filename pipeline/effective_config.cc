@@ -1,6 +1,7 @@
 #include "pipeline/effective_config.h"
 
 #include <memory>
+#include <vector>
 
 #include "base/explicit_defaults.h"
 #include "data/normalize.h"
@@ -19,14 +20,23 @@ void SpellOutList(const Values& values, List* list) {
   for (const auto& value : values) list->Add(static_cast<typename List::value_type>(value));
 }
 
-void SpellOutQuantizer(TensorRule* rule) {
-  if (!rule->has_quantizer()) return;
-  QuantizerSpec* spec = rule->mutable_quantizer();
-  const auto& field = *QuantizerSpec::descriptor()->FindFieldByNumber(QuantizerSpec::kOptionsFieldNumber);
-  const std::unique_ptr<google::protobuf::Message> options = AnyContent(*spec, field);
+// Of a QuantizerSpec or a QuantizerMethod.
+void SpellOutOptions(google::protobuf::Message* quantizer) {
+  const auto& field = *quantizer->GetDescriptor()->FindFieldByName("options");
+  const std::unique_ptr<google::protobuf::Message> options = AnyContent(*quantizer, field);
   if (options == nullptr) return;
   SetDefaultsExplicitly(*options);
-  SetAnyContent(spec, field, *options);
+  SetAnyContent(quantizer, field, *options);
+}
+
+void SpellOutQuantizer(TensorRule* rule) {
+  if (rule->has_quantizer()) SpellOutOptions(rule->mutable_quantizer());
+}
+
+void SpellOutSensitivity(SensitivityStep* step) {
+  if (step->has_weights()) SpellOutOptions(step->mutable_weights());
+  if (step->has_activations()) SpellOutOptions(step->mutable_activations());
+  SpellOutList(std::vector<int>{8, 4, 3, 2}, step->mutable_bits());
 }
 
 void SpellOutStep(StepConfig* step) {
@@ -36,6 +46,7 @@ void SpellOutStep(StepConfig* step) {
       if (rule.has_activations()) SpellOutQuantizer(rule.mutable_activations());
     }
   }
+  if (step->has_sensitivity()) SpellOutSensitivity(step->mutable_sensitivity());
   if (step->has_train()) SpellOutTrainDefaults(step->mutable_train());
 }
 

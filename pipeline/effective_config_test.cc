@@ -1,5 +1,7 @@
 #include "pipeline/effective_config.h"
 
+#include <vector>
+
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 
@@ -102,6 +104,18 @@ name: ""
 tensorboard: true
 save_models: true
 )");
+}
+
+TEST(EffectiveConfig, SpellsOutASensitivityStep) {
+  PipelineConfig config;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      "steps { sensitivity { weights { name: \"min_max\" } } } steps { sensitivity { bits: 5 } }", &config));
+  const PipelineConfig effective = EffectiveConfig(config);
+  const SensitivityStep& step = effective.steps(0).sensitivity();
+  EXPECT_EQ(std::vector<int>(step.bits().begin(), step.bits().end()), (std::vector<int>{8, 4, 3, 2}));
+  EXPECT_EQ(step.weights().options().type_url(), "type.googleapis.com/lowbit.MinMaxOptions");
+  EXPECT_FALSE(step.has_activations());
+  EXPECT_EQ(effective.steps(1).sensitivity().bits_size(), 1);
 }
 
 TEST(EffectiveConfig, IsItsOwnEffectiveConfig) {

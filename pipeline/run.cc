@@ -116,7 +116,8 @@ class Runner {
                              label,
                              !plan_.resume_folder.empty(),
                              &report_,
-                             plan_.config.tensorboard() ? events : nullptr};
+                             plan_.config.tensorboard() ? events : nullptr,
+                             &variant.config};
     const size_t rows = report_.rows.size();
     const std::shared_ptr<const QuantizedModel> quantized = state.quantized;
     const absl::Time begun = absl::Now();

@@ -41,6 +41,7 @@ struct PlannedVariant {
   std::vector<int> choice;  // of each axis the index of its value
   VariantLabel label;       // empty where there is no sweep
   Config source;            // for the positions of errors
+  PipelineConfig config;    // effective, with the combination's values in it
   uint64_t seed = 0;
   int start = 0;          // in RunPlan::starts
   std::vector<int> path;  // its steps, in RunPlan::steps; without those that it skips

@@ -22,16 +22,19 @@
 namespace lowbit {
 
 class TorchInt8Model;
+struct SensitivityPlan;    // pipeline/sensitivity_plan.h
+struct SensitivityReport;  // sensitivity/report.h
 
 // What steps leave behind for later ones, and what decides whether an order of steps makes sense.
 enum class Fact {
-  kWeights,     // the network has weights that mean something
-  kTrained,     // this run trained it
-  kFolded,      // batch norms are folded
-  kStatistics,  // activations were looked at
-  kQuantized,   // there is a quantized model
-  kFloatTwin,   // and the float network that it was made from is there too
-  kTorchInt8,   // there is a model in LibTorch's 8-bit operators
+  kWeights,      // the network has weights that mean something
+  kTrained,      // this run trained it
+  kFolded,       // batch norms are folded
+  kStatistics,   // activations were looked at
+  kQuantized,    // there is a quantized model
+  kFloatTwin,    // and the float network that it was made from is there too
+  kTorchInt8,    // there is a model in LibTorch's 8-bit operators
+  kSensitivity,  // it was measured what each layer alone does to the network
 };
 
 // What is to be known of one layer after the calibration.
@@ -79,6 +82,7 @@ struct PlanState {
   std::string resume_folder;       // where the step's files are, in a run to go on with; empty: it is a new one
   NetworkMoments moments = {};     // as in RunState
   int64_t calibration_images = 0;  // of the calibrate step
+  std::shared_ptr<const SensitivityPlan> sensitivity = nullptr;  // null: no step so far measures it
 };
 
 // Where the run is. Copied where a sweep branches: what is shared by pointer is never changed in place, and neither are
@@ -95,6 +99,7 @@ struct RunState {
   // Like `statistics`, from the calibrate step.
   std::shared_ptr<const NetworkInputs> inputs = nullptr;
   std::shared_ptr<const CalibrationImages> calibration = nullptr;
+  std::shared_ptr<const SensitivityReport> sensitivity = nullptr;  // null: not measured
 };
 
 // What a step may use besides the state.
@@ -106,7 +111,8 @@ struct RunContext {
   std::string variant;     // as far as it is decided: "4", "bits=4,seed=1"; empty in what is done once for all
   bool resume;
   Report* report;
-  EventWriter* events;  // for TensorBoard; null: the config wants none
+  EventWriter* events;           // for TensorBoard; null: the config wants none
+  const PipelineConfig* config;  // the effective one, with the sweep's value in it
 };
 
 // One thing that a run does. Made from its config, immutable; everything it works on is in the states.

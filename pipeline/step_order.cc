@@ -25,6 +25,8 @@ std::string MissingMessage(Fact fact) {
       return "needs the float network that was quantized, which a packed model has lost: put a quantize step before it";
     case Fact::kTorchInt8:
       return "needs LibTorch's 8-bit model: put a torch_int8 step before it, or name a file in model.torch_int8_model";
+    case Fact::kSensitivity:
+      return "needs to know what each layer does to the network: put a sensitivity step before it";
   }
   return "";
 }

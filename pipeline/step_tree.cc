@@ -62,6 +62,7 @@ class Planter {
     PlannedVariant planned{variant.choice,
                            LabelOf(plan_.axes, variant.choice, std::vector<bool>(plan_.axes.size(), true)),
                            variant.config,
+                           config,
                            config.seed(),
                            0,
                            {},

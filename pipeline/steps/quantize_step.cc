@@ -15,6 +15,7 @@
 #include "pipeline/tensor_histogram.h"
 #include "quant/fake_quant_model.h"
 #include "quant/fake_quantize.h"
+#include "quant/quantize_layer.h"
 
 namespace lowbit {
 namespace {
@@ -106,26 +107,14 @@ class QuantizeStepImpl : public Step {
         const FitTarget target = ChooseTarget(state.model.graph, index, pending, sequential_->correct_sums());
         LOWBIT_RETURN_IF_ERROR(FitAndQuantize(target, choice, context, state, &*fitter, quantized));
       } else if (choice.quantizer != nullptr) {
-        LOWBIT_RETURN_IF_ERROR(QuantizeWeight(state.model.graph.layer(index), choice, state, quantized));
+        LOWBIT_ASSIGN_OR_RETURN(
+            const QuantizedTensor tensor,
+            QuantizeLayerWeight(*choice.quantizer, state.model, state.inputs.get(), index, choice.bits));
+        LOWBIT_RETURN_IF_ERROR(SetWeight(state.model.graph.layer(index).name, tensor, quantized));
       }
       progress.Advance(1);
     }
     return absl::OkStatus();
-  }
-
-  // As it is.
-  static absl::Status QuantizeWeight(const Layer& layer, const TensorChoice& choice, const RunState& state,
-                                     QuantizedModel* quantized) {
-    const at::Tensor& weight = state.model.parameters.at(ParameterName(layer.name, "weight"));
-    const InputStatistics* input = nullptr;
-    if (!choice.quantizer->weight_stats_request().empty()) {
-      LOWBIT_CHECK(state.inputs != nullptr && state.inputs->count(layer.name) == 1, "no statistics of the input of ",
-                   layer.name);
-      input = &state.inputs->at(layer.name);
-    }
-    LOWBIT_ASSIGN_OR_RETURN(const QuantizedTensor tensor,
-                            choice.quantizer->QuantizeWeight({layer, weight, choice.bits, input}));
-    return SetWeight(layer.name, tensor, quantized);
   }
 
   // After it was fitted to what the quantized network before it puts out.
@@ -162,10 +151,8 @@ class QuantizeStepImpl : public Step {
                                      const NetworkStatistics* statistics, QuantizedModel* quantized) {
     for (const auto& [index, choice] : plan.activations) {
       if (choice.quantizer == nullptr) continue;
-      const Layer& producer = graph.layer(index);
-      LOWBIT_CHECK(statistics != nullptr && statistics->count(producer.name) == 1, "no statistics of ", producer.name);
-      LOWBIT_ASSIGN_OR_RETURN(quantized->activations[producer.name],
-                              choice.quantizer->FitActivation({producer, statistics->at(producer.name), choice.bits}));
+      LOWBIT_ASSIGN_OR_RETURN(quantized->activations[graph.layer(index).name],
+                              FitLayerActivation(*choice.quantizer, graph, statistics, index, choice.bits));
     }
     return absl::OkStatus();
   }

@@ -24,6 +24,8 @@ absl::StatusOr<std::unique_ptr<Step>> MakeEqualizeStep(const EqualizeStep& confi
 absl::StatusOr<std::unique_ptr<Step>> MakeBiasCorrectionStep(const BiasCorrectionStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeLapqStep(const LapqStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeReestimateBatchNormStep(const ReestimateBatchNormStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeSensitivityStep(const SensitivityStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeMixedPrecisionStep(const MixedPrecisionStep& config);
 
 }  // namespace lowbit
 
