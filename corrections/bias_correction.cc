@@ -176,6 +176,8 @@ Vector ScaleRows(const Vector& ratios, QuantParams* params) {
   if (!params->per_channel()) {
     params->scale.resize(ratios.size(), params->scale.front());
     params->zero_point.resize(ratios.size(), params->zero_point.front());
+    const std::vector<float> bases = params->bases;
+    for (size_t o = 1; o < ratios.size(); ++o) params->bases.insert(params->bases.end(), bases.begin(), bases.end());
   }
   Vector done;
   for (size_t o = 0; o < ratios.size(); ++o) {

@@ -21,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "model/executor.h"
 #include "quant/fake_quant_model.h"
+#include "quant/fake_quantize.h"
 
 namespace lowbit {
 namespace {
@@ -221,6 +222,27 @@ TEST(EmpiricalBiasCorrectionTest, DeviationsTooAndOneScaleBecomesOneForEachChann
     EXPECT_EQ(result->model.weights.at(layer).params.zero_point.size(), moments.std.size());
     EXPECT_EQ(result->model.weights.at(layer).codes, quantized.weights.at(layer).codes);
   }
+}
+
+// Bases belong to a scale: of one for the tensor each channel gets a copy.
+TEST(EmpiricalBiasCorrectionTest, DeviationsOfAWeightWithBases) {
+  const Model model = SmallModel();
+  auto quantized = ToQuantizedModel(model);
+  ASSERT_TRUE(quantized.ok()) << quantized.status();
+  const at::Tensor weight = model.parameters.at("conv1.weight");
+  QuantizedTensor tensor;
+  tensor.params.bits = 2;
+  tensor.params.scale = {0.5f};
+  tensor.params.zero_point = {0};
+  tensor.params.bases = {0.5f};
+  tensor.codes = Quantize(weight, tensor.params);
+  ASSERT_TRUE(SetWeight("conv1", tensor, &*quantized).ok());
+  const at::Tensor images = Random({64, 2, 6, 6}, 81);
+  const auto result = CorrectBiasesEmpirically(model, *quantized, images, Matched::kMeanAndStd);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_THAT(result->model.weights.at("conv1").params.bases, ElementsAre(0.5f, 0.5f, 0.5f, 0.5f));
+  const NetworkMoments wanted = FloatMoments(model, images), after = QuantizedMoments(result->model, images);
+  ExpectClose(after.at("conv1").std, wanted.at("conv1").std, 2e-5, "conv1");
 }
 
 // A weight that stayed float reads what was quantized before it; its outputs are corrected as well.
