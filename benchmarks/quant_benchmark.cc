@@ -136,7 +136,18 @@ void QuantizeWeight(benchmark::State& state, const std::string& name, int bits) 
   state.SetItemsProcessed(state.iterations() * weight.numel());
 }
 
-// Each plugin at each width that it takes.
+void FitActivation(benchmark::State& state, const std::string& name, int bits) {
+  const std::unique_ptr<Quantizer> quantizer = *CreateQuantizer(name);
+  TensorStatistics statistics(quantizer->stats_request());
+  LOWBIT_CHECK(statistics.Observe(Normal({8, 16, 32, 32}).clamp_min(0)).ok(), "finite");
+  const Layer relu{"relu", Relu{}, {0}};
+  for (auto _ : state) {
+    const auto params = quantizer->FitActivation(ActivationView{relu, statistics, bits});
+    LOWBIT_CHECK(params.ok(), params.status().message());
+  }
+}
+
+// Each plugin at each width that it takes, for weights and for activations.
 void RegisterQuantizers() {
   Conv2d conv;
   conv.in_channels = conv.out_channels = 64;
@@ -144,9 +155,14 @@ void RegisterQuantizers() {
   for (const std::string& name : QuantizerNames()) {
     for (const int64_t width : kWidths) {
       const int bits = static_cast<int>(width);
-      if (!(*CreateQuantizer(name))->Supports(layer, Role::kWeight, bits).ok()) continue;
-      benchmark::RegisterBenchmark(absl::StrCat("BM_QuantizeWeight/", name, "/bits:", bits).c_str(),
-                                   [name, bits](benchmark::State& state) { QuantizeWeight(state, name, bits); });
+      if ((*CreateQuantizer(name))->Supports(layer, Role::kWeight, bits).ok()) {
+        benchmark::RegisterBenchmark(absl::StrCat("BM_QuantizeWeight/", name, "/bits:", bits).c_str(),
+                                     [name, bits](benchmark::State& state) { QuantizeWeight(state, name, bits); });
+      }
+      if ((*CreateQuantizer(name))->Supports(Layer{"relu", Relu{}, {0}}, Role::kActivation, bits).ok()) {
+        benchmark::RegisterBenchmark(absl::StrCat("BM_FitActivation/", name, "/bits:", bits).c_str(),
+                                     [name, bits](benchmark::State& state) { FitActivation(state, name, bits); });
+      }
     }
   }
 }
