@@ -251,6 +251,8 @@ absl::StatusOr<BitsAssignment> MixedPrecisionStepImpl::SmallestWithin(const Work
     LOWBIT_ASSIGN_OR_RETURN(const double here, drop(middle));
     (here <= config_.max_drop() ? within : beyond) = middle;
   }
+  // A bisection may get by with one model less.
+  progress.Advance(rounds - 1 - static_cast<int64_t>(drops.size()));
   progress.Finish();
   record["check_drop"] = drops.at(within);
   LogLine(absl::StrFormat("mixed_precision: %.2f points below float (%.2f %%) on %d other training images",
