@@ -89,8 +89,8 @@ QuantizedModel SmallQuantized(const Model& model) {
   auto quantized = ToQuantizedModel(model);
   EXPECT_TRUE(quantized.ok()) << quantized.status();
   for (const char* layer : {"conv1", "conv2", "fc"}) QuantizeLayer(model, layer, 3, &*quantized);
-  quantized->activations["relu1"] = {4, /*is_signed=*/false, {0.2f}, {0}};
-  quantized->activations["relu2"] = {4, /*is_signed=*/false, {0.3f}, {0}};
+  quantized->activations["relu1"] = {4, /*is_signed=*/false, {0.2f}, {0}, {}, {}};
+  quantized->activations["relu2"] = {4, /*is_signed=*/false, {0.3f}, {0}, {}, {}};
   return *std::move(quantized);
 }
 
@@ -160,7 +160,8 @@ struct OneWeight {
         Model{Make({{"input", Input{1, 1, 1}, {}}, {"conv", conv, {0}}}),
               {{"conv.weight", at::full({1, 1, 1, 1}, 0.75, at::kFloat)}, {"conv.bias", at::tensor({1.0f})}}});
     quantized = std::make_unique<QuantizedModel>(*ToQuantizedModel(*model));
-    EXPECT_TRUE(SetWeight("conv", {{2, true, {1}, {0}}, at::full({1, 1, 1, 1}, 1, at::kInt)}, quantized.get()).ok());
+    EXPECT_TRUE(
+        SetWeight("conv", {{2, true, {1}, {0}, {}, {}}, at::full({1, 1, 1, 1}, 1, at::kInt)}, quantized.get()).ok());
     images = at::tensor({1.0f, 3.0f}).view({2, 1, 1, 1});
   }
   std::unique_ptr<Model> model;
@@ -282,7 +283,8 @@ TEST(EmpiricalBiasCorrectionTest, DeadChannelsKeepTheirScaleAndRatiosAreHeld) {
   auto quantized = ToQuantizedModel(model);
   ASSERT_TRUE(quantized.ok()) << quantized.status();
   ASSERT_TRUE(
-      SetWeight("conv", {{4, true, {1}, {0}}, at::tensor({0, 0, 1}, at::kInt).view({3, 1, 1, 1})}, &*quantized).ok());
+      SetWeight("conv", {{4, true, {1}, {0}, {}, {}}, at::tensor({0, 0, 1}, at::kInt).view({3, 1, 1, 1})}, &*quantized)
+          .ok());
   const auto result =
       CorrectBiasesEmpirically(model, *quantized, at::tensor({-1.0f, 1.0f}).view({2, 1, 1, 1}), Matched::kMeanAndStd);
   ASSERT_TRUE(result.ok()) << result.status();
@@ -339,7 +341,8 @@ TEST(AnalyticBiasCorrectionTest, HandComputed) {
   ASSERT_TRUE(quantized.ok()) << quantized.status();
   QuantizeLayer(model, "conv1", 8, &*quantized);
   ASSERT_TRUE(
-      SetWeight("conv2", {{4, true, {1}, {0}}, at::tensor({1, 1}, at::kInt).view({1, 2, 1, 1})}, &*quantized).ok());
+      SetWeight("conv2", {{4, true, {1}, {0}, {}, {}}, at::tensor({1, 1}, at::kInt).view({1, 2, 1, 1})}, &*quantized)
+          .ok());
   const auto result = CorrectBiasesAnalytically(model, {{"conv1", {{0, 2}, {1, 0}}}}, *quantized);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_NEAR(Bias(result->model, "conv2").item<double>(), 3 - 0.25 * 0.3989422804 + 0.5 * 2, 1e-6);

@@ -153,9 +153,9 @@ TEST(ReestimateBatchNormsTest, SeesQuantizedWeightsAndActivations) {
   const Model model = Chain();
   QuantizedModel quantized = Quantized(model);
   const at::Tensor codes = model.parameters.at("conv1.weight").mul(2).round().clamp(-2, 1).to(at::kInt);
-  ASSERT_TRUE(SetWeight("conv1", {{2, true, {0.5}, {0}}, codes}, &quantized).ok());
-  quantized.activations["relu1"] = {2, /*is_signed=*/false, {0.5f}, {0}};
-  quantized.activations["bn2"] = {3, /*is_signed=*/true, {0.25f}, {0}};
+  ASSERT_TRUE(SetWeight("conv1", {{2, true, {0.5}, {0}, {}, {}}, codes}, &quantized).ok());
+  quantized.activations["relu1"] = {2, /*is_signed=*/false, {0.5f}, {0}, {}, {}};
+  quantized.activations["bn2"] = {3, /*is_signed=*/true, {0.25f}, {0}, {}, {}};
   const at::Tensor images = Random({40, 2, 4, 4}, 6);
   const auto result = ReestimateBatchNorms(quantized, images);
   ASSERT_TRUE(result.ok()) << result.status();

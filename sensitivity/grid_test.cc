@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 
 TEST(GridTest, OfOneTensor) {
-  const QuantParams params{2, /*is_signed=*/false, {0.5f}, {1}};
+  const QuantParams params{2, /*is_signed=*/false, {0.5f}, {1}, {}, {}};
   EXPECT_THAT(GridLevels(params), ElementsAre(-0.5f, 0, 0.5f, 1));
   const std::vector<GridRange> ranges = GridRanges(params);
   ASSERT_EQ(ranges.size(), 1u);
@@ -26,7 +26,7 @@ TEST(GridTest, OfOneTensor) {
 }
 
 TEST(GridTest, OfChannels) {
-  const QuantParams params{2, /*is_signed=*/true, {1, 0.25f}, {0, 0}};
+  const QuantParams params{2, /*is_signed=*/true, {1, 0.25f}, {0, 0}, {}, {}};
   const std::vector<GridRange> ranges = GridRanges(params);
   ASSERT_EQ(ranges.size(), 2u);
   EXPECT_EQ(ranges[0].low, -2);
@@ -40,7 +40,7 @@ TEST(GridTest, OneBitAndSixteen) {
   const std::vector<GridRange> sign = GridRanges(SignParams({2}));
   EXPECT_EQ(sign[0].low, -2);
   EXPECT_EQ(sign[0].clip_high, 4);
-  const QuantParams wide{16, /*is_signed=*/true, {0.5f}, {0}};
+  const QuantParams wide{16, /*is_signed=*/true, {0.5f}, {0}, {}, {}};
   EXPECT_EQ(GridRanges(wide)[0].low, -16384);
   EXPECT_EQ(GridRanges(wide)[0].clip_high, 16383.75);
   EXPECT_THAT(GridLevels(wide), testing::IsEmpty());
@@ -70,7 +70,7 @@ TEST(GridTest, BarsOfOneValueAreOne) {
 }
 
 TEST(GridTest, PlacesAreThoseInTheGridOfTheChannel) {
-  const QuantParams params{2, /*is_signed=*/false, {1, 10}, {0, 0}};  // 0 to 3, and 0 to 30
+  const QuantParams params{2, /*is_signed=*/false, {1, 10}, {0, 0}, {}, {}};  // 0 to 3, and 0 to 30
   const at::Tensor weight = at::tensor({0.1f, 2.9f, 1.0f, 29.0f}).view({2, 2});
   const Bars bars = MakePlaceBars(weight, GridRanges(params), 4);
   EXPECT_EQ(bars.low, 0);

@@ -31,7 +31,7 @@ class FixedScale : public Quantizer {
   }
 
  private:
-  QuantParams Params(int bits) const { return {bits, true, {scale_}, {0}}; }
+  QuantParams Params(int bits) const { return {bits, true, {scale_}, {0}, {}, {}}; }
   absl::StatusOr<QuantizedTensor> DoQuantizeWeight(const WeightView& view) const override {
     return QuantizedTensor{Params(view.bits), Quantize(view.weight, Params(view.bits))};
   }
@@ -55,8 +55,8 @@ class WholeRange : public Quantizer {
  private:
   static QuantParams Params(float min, float max, int bits) {
     const float top = static_cast<float>((1 << bits) - 1);
-    if (min >= 0) return {bits, false, {max / top}, {0}};
-    return {bits, true, {2 * std::max(-min, max) / top}, {0}};
+    if (min >= 0) return {bits, false, {max / top}, {0}, {}, {}};
+    return {bits, true, {2 * std::max(-min, max) / top}, {0}, {}, {}};
   }
   absl::StatusOr<QuantizedTensor> DoQuantizeWeight(const WeightView& view) const override {
     const float largest = at::max(at::abs(view.weight)).item<float>();
