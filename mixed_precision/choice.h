@@ -86,8 +86,6 @@ class BitsFront {
   int64_t least_cost() const { return least_cost_; }
 
  private:
-  struct Group;
-
   BitsFront(ParetoFront front, std::vector<std::vector<BitsAssignment>> options, int64_t fixed_cost, int64_t least_cost)
       : front_(std::move(front)), options_(std::move(options)), fixed_cost_(fixed_cost), least_cost_(least_cost) {}
 

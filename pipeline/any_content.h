@@ -13,8 +13,8 @@ namespace lowbit {
 bool IsAny(const google::protobuf::Descriptor* type);
 
 // The message in the Any that is `field` of `parent`. An Any that is not set stands for the defaults: for the `options`
-// of a QuantizerSpec or QuantizerMethod they are those of the quantizer that it names. Null where neither helps (an unknown type or
-// quantizer).
+// of a QuantizerSpec or QuantizerMethod they are those of the quantizer that it names. Null where neither helps (an
+// unknown type or quantizer).
 std::unique_ptr<google::protobuf::Message> AnyContent(const google::protobuf::Message& parent,
                                                       const google::protobuf::FieldDescriptor& field);
 

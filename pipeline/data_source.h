@@ -46,12 +46,13 @@ absl::Status CheckFits(const Graph& graph, const Dataset& dataset);
 // choices of two steps apart. A smaller count gives the first of a larger one's.
 std::vector<int64_t> DrawImages(int64_t size, int64_t count, uint64_t seed, uint64_t purpose);
 
-// Steps that need images without labels share one draw, so that a run uses no more of them than the step that asks for
-// the most.
-constexpr uint64_t kCalibrationImages = 0x63616c69;  // "cali"
 // The same, but none of `seen` before all others are used up.
 std::vector<int64_t> DrawUnseenImages(int64_t size, int64_t count, uint64_t seed, uint64_t purpose,
                                       const std::vector<int64_t>& seen);
+
+// The purpose of those that calibrate draws. Steps after it that need images without labels share that draw, so that a
+// run uses no more of them than the step that asks for the most.
+constexpr uint64_t kCalibrationImages = 0x63616c69;  // "cali"
 
 }  // namespace lowbit
 

@@ -47,6 +47,7 @@ void SpellOutStep(StepConfig* step) {
     }
   }
   if (step->has_sensitivity()) SpellOutSensitivity(step->mutable_sensitivity());
+  if (step->has_lapq()) SpellOutList(std::vector<double>{2, 2.5, 3, 3.5, 4}, step->mutable_lapq()->mutable_powers());
   if (step->has_train()) SpellOutTrainDefaults(step->mutable_train());
 }
 

@@ -72,6 +72,7 @@ PipelineConfig ConfigWithBits(const PipelineConfig& config, const Graph& graph, 
   bool quantized = false;
   bool evaluated = false;
   for (const StepConfig& step : config.steps()) {
+    if (step.skip()) continue;
     if (step.has_sensitivity()) {
       sensitivity = &step.sensitivity();
     } else if (step.has_mixed_precision()) {

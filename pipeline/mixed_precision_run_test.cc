@@ -1,6 +1,7 @@
 // The mixed_precision step within runs.
 
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -59,6 +60,24 @@ TEST_F(MixedPrecisionRunTest, TheConfigThatItWritesGivesTheSameModel) {
   EXPECT_THAT(steps, testing::ElementsAre("evaluate", "fold", "calibrate", "quantize", "evaluate"));
   EXPECT_EQ(again->report.rows[1].result.metrics.top1, run->report.rows[1].result.metrics.top1);
   EXPECT_EQ(again->report.config, "tiny_bits");
+}
+
+// A correction may follow; what is skipped is not in the config that is written.
+TEST_F(MixedPrecisionRunTest, CorrectionsFollowAndSkippedStepsAreLeftOut) {
+  const auto run = Run(absl::StrCat(TrainedModel(), "steps { mixed_precision { mean_weight_bits: 3 } skip: true }\n",
+                                    Mixed("mean_weight_bits: 5.5"), R"(
+    steps { sensitivity { weights { name: "min_max" } } skip: true }
+    steps { mixed_precision { mean_weight_bits: 2 } skip: true }
+    steps { bias_correction { num_images: 32 } }
+    steps { evaluate {} skip: true }
+  )"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto again = Run(Bytes(run->folder, "mixed_precision.textproto"));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(Bytes(again->folder, "model.safetensors"), Bytes(run->folder, "model.safetensors"));
+  std::vector<std::string> steps;
+  for (const auto& step : again->report.steps) steps.push_back(step["step"]);
+  EXPECT_THAT(steps, testing::ElementsAre("evaluate", "fold", "calibrate", "quantize", "bias_correction", "evaluate"));
 }
 
 TEST_F(MixedPrecisionRunTest, MeetsEachBudgetAndCostsWhatItSays) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,12 +14,24 @@
 namespace lowbit {
 namespace {
 
+// The step's name; "lapq / bias_correction" where a sweep puts one or the other there.
+std::string StepName(const RunPlan& plan, int index) {
+  std::set<std::string> names;
+  for (const PlannedStep& step : plan.steps) {
+    if (step.index == index) names.insert(step.step->name());
+  }
+  const StepConfig& config = plan.config.steps(index);
+  if (names.empty() && config.kind_case() != StepConfig::KIND_NOT_SET) {
+    names.emplace(StepConfig::descriptor()->FindFieldByNumber(config.kind_case())->name());
+  }
+  return names.empty() ? "an empty step" : absl::StrJoin(names, " / ");
+}
+
 // "quantize", "equalize (skipped)", "equalize (skipped by some)".
 std::string StepsText(const RunPlan& plan) {
   std::vector<std::string> names;
   for (int i = 0; i < plan.config.steps_size(); ++i) {
-    const StepConfig& step = plan.config.steps(i);
-    std::string name(StepConfig::descriptor()->FindFieldByNumber(step.kind_case())->name());
+    std::string name = StepName(plan, i);
     const auto done = std::count_if(plan.variants.begin(), plan.variants.end(), [&](const PlannedVariant& variant) {
       return std::any_of(variant.path.begin(), variant.path.end(),
                          [&](int number) { return plan.steps[static_cast<size_t>(number)].index == i; });

@@ -60,9 +60,13 @@ TEST(QuantizeRules, TheLastMatchDecidesForEachRoleAlone) {
   EXPECT_EQ(plan->activations.at(graph.Find("flatten")).ToString(), "min_max, 8 bits");
 }
 
-TEST(QuantizeRules, HasActivations) {
-  EXPECT_TRUE(Rules(kAll)->HasActivations());
-  EXPECT_FALSE(Rules("rules { weights { keep_float {} } activations { keep_float {} } }")->HasActivations());
+TEST(QuantizeRules, WantsStatistics) {
+  EXPECT_TRUE(Rules(kAll)->WantsStatistics());
+  const auto weights = [](const std::string& name) {
+    return absl::StrCat("rules { weights { quantizer { name: '", name, "' bits: 4 } } activations { keep_float {} } }");
+  };
+  EXPECT_FALSE(Rules(weights("min_max"))->WantsStatistics());
+  EXPECT_TRUE(Rules(weights("gptq"))->WantsStatistics()) << "it wants to know what a layer reads";
 }
 
 TEST(QuantizeRules, ReadersOfOneTensorMustAgree) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -147,6 +148,7 @@ class Runner {
       const VariantLabel label = LabelAt(plan_, variant, i);
       if (done.quantized) quantized = label;
       if (!done.evaluated || label.text == planned.label.text) continue;
+      if (!repeated_.emplace(variant.path[i], label.text).second) continue;  // another variant of this label said so
       EvaluationRow row = report_.rows[static_cast<size_t>(done.row)];
       row.same_as = std::exchange(row.variant, label.text);
       report_.rows.push_back(std::move(row));
@@ -214,6 +216,7 @@ class Runner {
   std::vector<Done> done_;            // of each planned step
   std::vector<VariantScore> scores_;  // of each variant
   std::map<std::string, Saved> saved_;
+  std::set<std::pair<int, std::string>> repeated_;  // steps whose row stands in the report under this label too
   const absl::Time begun_;
   int finished_ = 0;  // variants
 };

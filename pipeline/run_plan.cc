@@ -106,9 +106,8 @@ absl::StatusOr<Config> Complete(const Config& given) {
 // A table whose cells would stay empty is a mistake in the config.
 absl::Status CheckEachEvaluates(const RunPlan& plan) {
   for (const PlannedVariant& variant : plan.variants) {
-    if (std::none_of(variant.path.begin(), variant.path.end(), [&](int step) {
-          return plan.config.steps(plan.steps[static_cast<size_t>(step)].index).has_evaluate();
-        })) {
+    if (std::none_of(variant.path.begin(), variant.path.end(),
+                     [&](int step) { return plan.steps[static_cast<size_t>(step)].step->name() == "evaluate"; })) {
       return FieldError("table", absl::StrCat("there is no evaluate step", variant.label.text.empty() ? "" : " for ",
                                               variant.label.text));
     }

@@ -146,6 +146,50 @@ TEST_F(RunSweepTest, VariantsThatComeToTheSameAreDoneOnceAndReportedUnderBothNam
   for (int row = 0; row < 2; ++row) EXPECT_EQ(json["table"]["pages"][0]["rows"][row]["cells"][0]["done"], 1);
 }
 
+// Both policies are one, and the last sweep makes no difference before that is evaluated.
+TEST_F(RunSweepTest, ARowIsReportedOnceUnderEachName) {
+  const auto run = Run(absl::StrCat(TrainedModel(), kQuantize, R"(
+    steps { evaluate { name: "again" } }
+    sweep {
+      column: "policy"
+      cases { name: "8 bits" set { fields: "steps[2].quantize.rules[0].weights.quantizer.bits" value: "8" } }
+      cases { name: "as it is" }
+    }
+    sweep { column: "images" fields: "steps[4].evaluate.max_images" values: ["10", "20"] })"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_THAT(Labels(run->report),
+              UnorderedElementsAre("policy=8 bits", "policy=as it is", "policy=8 bits,images=10 again",
+                                   "policy=8 bits,images=20 again", "policy=as it is,images=10 again",
+                                   "policy=as it is,images=20 again"));
+}
+
+// What stands at a place may come from the sweep alone.
+TEST_F(RunSweepTest, StepsThatOnlyTheSweepNames) {
+  const std::string text = absl::StrCat(TrainedModel(), R"(
+    steps {}
+    steps {}
+    sweep {
+      column: "what"
+      cases {
+        name: "summary"
+        set { fields: "steps[0].summary" value: "{}" }
+        set { fields: "steps[1].evaluate" value: "{}" }
+      }
+      cases {
+        name: "fold"
+        set { fields: "steps[0].fold" value: "{ check_images: 0 }" }
+        set { fields: "steps[1].evaluate" value: "{}" }
+      }
+    }
+    table { rows: "what" })");
+  const auto plan = Plan(text);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_THAT(PlanText(*plan), HasSubstr("steps   fold / summary, evaluate\n"));
+  const auto run = Run(text);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_THAT(StepsOf(run->report), ElementsAre("summary summary", "evaluate summary", "fold fold", "evaluate fold"));
+}
+
 TEST_F(RunSweepTest, AModelThatSeveralVariantsEvaluateIsSavedOnce) {
   const auto run = Run(
       absl::StrCat(TrainedModel(), kQuantize,

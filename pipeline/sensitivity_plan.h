@@ -15,7 +15,6 @@ namespace lowbit {
 // What a sensitivity step is going to measure on one network, for the steps after it to plan with.
 struct SensitivityPlan {
   SensitivityOptions options;
-  SensitivityStep config;   // effective
   ParameterMap parameters;  // of the network that it will measure, by handle
 };
 

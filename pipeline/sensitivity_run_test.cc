@@ -92,7 +92,7 @@ TEST_F(SensitivityRunTest, WhatCannotBeIsRefusedBeforeAnImageIsLookedAt) {
   EXPECT_THAT(message("weights { name: \"per_channel\" }", "weights { name: \"kl\" }"),
               HasSubstr("steps[2].sensitivity.weights.name: "));
   EXPECT_THAT(message("steps { calibrate { num_images: 32 batch_size: 16 } }", ""),
-              HasSubstr("steps[1].sensitivity: needs statistics of the activations"));
+              HasSubstr("steps[1].sensitivity: needs to know what layers read and put out"));
 }
 
 }  // namespace

@@ -163,7 +163,7 @@ TEST_F(SequentialRunTest, GramMatricesAreGatheredForWeightsAlone) {
   )"));
   ASSERT_TRUE(run.ok()) << run.status();
   const auto json = nlohmann::json::parse(Bytes(run->folder, "report.json"));
-  EXPECT_EQ(json["steps"][1]["moments"], 4);
+  EXPECT_EQ(json["steps"][1]["inputs"], 4);
   EXPECT_EQ(json["steps"][1]["tensors"], 0);
 }
 

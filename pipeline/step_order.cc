@@ -18,7 +18,7 @@ std::string MissingMessage(Fact fact) {
     case Fact::kFolded:
       return "needs a fold step before it";
     case Fact::kStatistics:
-      return "needs statistics of the activations: put a calibrate step before it";
+      return "needs to know what layers read and put out: put a calibrate step before it";
     case Fact::kQuantized:
       return "needs a quantized model: put a quantize step before it";
     case Fact::kFloatTwin:

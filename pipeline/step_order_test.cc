@@ -52,7 +52,7 @@ TEST(CheckStepOrder, WhatIsMissing) {
   EXPECT_EQ(weights.message(), "needs weights: name a file in model.weights, or put a train step before it");
   EXPECT_EQ(ErrorField(weights), "steps[0].calibrate");
   const absl::Status statistics = Check({Fact::kWeights}, Quantize(), Calibrate());
-  EXPECT_EQ(statistics.message(), "needs statistics of the activations: put a calibrate step before it");
+  EXPECT_EQ(statistics.message(), "needs to know what layers read and put out: put a calibrate step before it");
   EXPECT_EQ(ErrorField(statistics), "steps[0].quantize");
 }
 
@@ -60,7 +60,7 @@ TEST(CheckStepOrder, ASkippedStepMakesNothingButKeepsItsNumber) {
   const std::unique_ptr<Step> calibrate = Calibrate(), quantize = Quantize();
   EXPECT_TRUE(CheckStepOrder({calibrate.get(), nullptr, quantize.get()}, {Fact::kWeights}).ok());
   const absl::Status missing = CheckStepOrder({nullptr, quantize.get()}, {Fact::kWeights});
-  EXPECT_EQ(missing.message(), "needs statistics of the activations: put a calibrate step before it");
+  EXPECT_EQ(missing.message(), "needs to know what layers read and put out: put a calibrate step before it");
   EXPECT_EQ(ErrorField(missing), "steps[1].quantize");
   EXPECT_TRUE(CheckStepOrder({calibrate.get(), nullptr, calibrate.get()}, {Fact::kWeights}).ok());
 }

@@ -29,7 +29,7 @@ class LapqStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor images, LoadCalibrationImages(config_.num_images(), context));
     Progress progress("lapq", 0, "tries");
     JointScalesOptions options;
-    if (!config_.powers().empty()) options.powers.assign(config_.powers().begin(), config_.powers().end());
+    options.powers.assign(config_.powers().begin(), config_.powers().end());
     options.iterations = config_.iterations();
     options.weights = config_.weights();
     options.activations = config_.activations();
@@ -43,8 +43,8 @@ class LapqStepImpl : public Step {
                             SearchJointScales(state.model, *state.quantized, images, options));
     progress.Finish();
     if (result.scales.empty()) {
-      return FieldError("max_bits", absl::StrCat("there is no quantized tensor of at most ", config_.max_bits(),
-                                                 " bits whose scale could be searched"));
+      LogLine(absl::StrCat("lapq: no tensor has at most ", config_.max_bits(), " bits (max_bits), nothing to search"));
+      return absl::OkStatus();
     }
     Tell(result, context.report->steps.back());
     state.quantized = std::make_shared<QuantizedModel>(std::move(result.model));

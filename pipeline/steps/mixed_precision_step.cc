@@ -60,7 +60,8 @@ class MixedPrecisionStepImpl : public Step {
 
   std::string name() const override { return "mixed_precision"; }
   std::vector<Fact> needs() const override { return {Fact::kWeights, Fact::kSensitivity}; }
-  std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
+  std::vector<Fact> makes() const override { return {Fact::kQuantized, Fact::kFloatTwin}; }
+  bool uses_seed() const override { return config_.has_max_drop(); }
   std::vector<Fact> refuses() const override { return {Fact::kQuantized}; }
 
   absl::Status Plan(PlanState& plan) const override;

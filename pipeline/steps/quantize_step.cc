@@ -34,6 +34,8 @@ class QuantizeStepImpl : public Step {
   }
   std::vector<Fact> makes() const override { return {Fact::kQuantized, Fact::kFloatTwin}; }
   std::vector<Fact> refuses() const override { return {Fact::kQuantized}; }
+  // What depends on it, the images, comes with the state.
+  bool uses_seed() const override { return false; }
 
   absl::Status Plan(PlanState& plan) const override {
     const Graph& graph = plan.model.graph;

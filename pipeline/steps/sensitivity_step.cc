@@ -82,7 +82,6 @@ class SensitivityStepImpl : public Step {
     return {Fact::kWeights};
   }
   std::vector<Fact> makes() const override { return {Fact::kSensitivity}; }
-  bool is_quantization_work() const override { return false; }
   std::vector<Fact> refuses() const override { return {Fact::kQuantized, Fact::kSensitivity}; }
 
   absl::Status Plan(PlanState& plan) const override {
@@ -99,7 +98,7 @@ class SensitivityStepImpl : public Step {
       if (activations_ != nullptr) plan.requests[reads].Merge(activations_->stats_request());
       if (WantsInputs()) plan.requests[plan.model.graph.layer(layer).name].Merge(weights_->weight_stats_request());
     }
-    plan.sensitivity = std::make_shared<SensitivityPlan>(SensitivityPlan{options, config_, plan.model.parameters});
+    plan.sensitivity = std::make_shared<SensitivityPlan>(SensitivityPlan{options, plan.model.parameters});
     return absl::OkStatus();
   }
 
