@@ -116,7 +116,7 @@ absl::StatusOr<BiasCorrection> DoAnalytic(const Model& float_model, const Networ
     const at::Tensor error = parameters.at(weight).to(at::kDouble).sub(float_model.parameters.at(weight).detach());
     const auto* conv = std::get_if<Conv2d>(&layer.op);
     const Vector shift = ExpectedShift(error, conv == nullptr ? 1 : conv->groups, *input.mean, TapShares(graph, i));
-    Vector corrected = ToVector(parameters.at(bias));
+    Vector corrected = ToVector(float_model.parameters.at(bias));  // whatever was corrected before
     for (size_t o = 0; o < shift.size(); ++o) corrected[o] -= shift[o];
     LOWBIT_RETURN_IF_ERROR(SetParameter(bias, ToFloats(corrected), &result.model));
     LayerCorrection correction;

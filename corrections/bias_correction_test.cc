@@ -349,6 +349,10 @@ TEST(AnalyticBiasCorrectionTest, HandComputed) {
   EXPECT_NEAR(result->corrected[0].max_shift, 1 - 0.25 * 0.3989422804, 1e-9);
   EXPECT_THAT(result->skipped, ElementsAre("conv1: the mean of the images is not known"));
   EXPECT_TRUE(at::equal(Bias(result->model, "conv1"), at::tensor({0.0f, 2.0f})));
+  // A second time it comes to the same.
+  const auto twice = CorrectBiasesAnalytically(model, {{"conv1", {{0, 2}, {1, 0}}}}, result->model);
+  ASSERT_TRUE(twice.ok()) << twice.status();
+  EXPECT_TRUE(at::equal(Bias(twice->model, "conv2"), Bias(result->model, "conv2")));
 }
 
 // The input of the second is constant, so what is expected is what is measured, borders included.
