@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "corrections/channel_statistics.h"
 #include "corrections/expected_moments.h"
+#include "model/double_vector.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
 #include "quant/fake_quant_model.h"
@@ -26,18 +27,6 @@ namespace {
 constexpr int64_t kFloatBatch = 256;
 
 using Vector = std::vector<double>;
-
-Vector ToVector(const at::Tensor& values) {
-  const at::Tensor dense = values.detach().to(at::kDouble).contiguous();
-  return {dense.data_ptr<double>(), dense.data_ptr<double>() + dense.numel()};
-}
-
-at::Tensor ToFloats(const Vector& values) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
-  std::transform(values.begin(), values.end(), tensor.data_ptr<float>(),
-                 [](double x) { return static_cast<float>(x); });
-  return tensor;
-}
 
 double LargestMagnitude(const Vector& values) {
   double largest = 0;

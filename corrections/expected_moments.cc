@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "model/double_vector.h"
 #include "model/graph.h"
 
 namespace lowbit {
@@ -18,11 +19,6 @@ using Vector = std::vector<double>;
 
 double StandardNormalDensity(double a) { return std::exp(-a * a / 2) * (M_2_SQRTPI / 2 * M_SQRT1_2); }
 double StandardNormalBelow(double a) { return std::erfc(-a * M_SQRT1_2) / 2; }
-
-Vector ToVector(const at::Tensor& values) {
-  const at::Tensor dense = values.detach().to(at::kDouble).contiguous();
-  return {dense.data_ptr<double>(), dense.data_ptr<double>() + dense.numel()};
-}
 
 // A layer's expected output from those of its inputs.
 struct Propagate {

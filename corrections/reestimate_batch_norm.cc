@@ -13,19 +13,13 @@
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "corrections/channel_statistics.h"
+#include "model/double_vector.h"
 #include "model/executor.h"
 #include "model/parameters.h"
 #include "quant/fake_quant_model.h"
 
 namespace lowbit {
 namespace {
-
-at::Tensor ToFloats(const std::vector<double>& values) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
-  std::transform(values.begin(), values.end(), tensor.data_ptr<float>(),
-                 [](double x) { return static_cast<float>(x); });
-  return tensor;
-}
 
 int64_t CountBatchNorms(const Graph& graph) {
   return std::count_if(graph.layers().begin(), graph.layers().end(),

@@ -11,7 +11,9 @@
 #include <variant>
 
 #include "base/status_macros.h"
+#include "model/double_vector.h"
 #include "model/graph.h"
+#include "model/passes/bias_flag.h"
 #include "model/passes/weight_pairs.h"
 #include "model/torch_boundary.h"
 
@@ -22,11 +24,6 @@ namespace {
 constexpr double kConverged = 1e-6;
 
 using Vector = std::vector<double>;
-
-Vector ToVector(const at::Tensor& values) {
-  const at::Tensor dense = values.contiguous();
-  return {dense.data_ptr<double>(), dense.data_ptr<double>() + dense.numel()};
-}
 
 at::Tensor ToTensor(const Vector& values) {
   at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, at::kDouble);
@@ -189,11 +186,6 @@ absl::StatusOr<EqualizeResult> DoEqualize(const Model& model, const NetworkMomen
 }
 
 // ---- High-bias absorption ----
-
-bool& BiasFlag(Op& op) {
-  if (auto* conv = std::get_if<Conv2d>(&op)) return conv->bias;
-  return std::get<Linear>(op).bias;
-}
 
 bool PadsWithZeros(const Op& op) {
   if (const auto* conv = std::get_if<Conv2d>(&op)) return conv->padding != Pair{0, 0};

@@ -10,7 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/double_vector.h"
 #include "model/graph.h"
+#include "model/passes/bias_flag.h"
 #include "model/torch_boundary.h"
 
 namespace lowbit {
@@ -29,11 +31,6 @@ std::string Obstacle(const Graph& graph, int i) {
   return absl::StrCat("\"", before.name, "\" is also read by \"", graph.layer(other).name, "\"");
 }
 
-bool& BiasFlag(Op& op) {
-  if (auto* conv = std::get_if<Conv2d>(&op)) return conv->bias;
-  return std::get<Linear>(op).bias;
-}
-
 absl::Status CheckVariance(const std::string& name, const at::Tensor& variance, double eps) {
   const at::Tensor values = variance.contiguous();
   for (int64_t c = 0; c < values.numel(); ++c) {
@@ -44,11 +41,6 @@ absl::Status CheckVariance(const std::string& name, const at::Tensor& variance, 
                                                    "; it must not be negative nor the sum zero"));
   }
   return absl::OkStatus();
-}
-
-std::vector<double> ToVector(const at::Tensor& values) {
-  const at::Tensor dense = values.contiguous();
-  return {dense.data_ptr<double>(), dense.data_ptr<double>() + dense.numel()};
 }
 
 // The numbers of the pair become those of the layer alone.

@@ -16,6 +16,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/executor.h"
+#include "model/model_testing.h"
 #include "model/resnet.h"
 
 namespace lowbit {
@@ -23,19 +24,6 @@ namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
-
-at::Tensor Random(at::IntArrayRef shape, uint64_t seed) {
-  at::Tensor x = at::empty(shape, at::kFloat);
-  Rng rng({seed});
-  for (int64_t i = 0; i < x.numel(); ++i) x.data_ptr<float>()[i] = static_cast<float>(rng.Normal());
-  return x;
-}
-
-Graph Make(std::vector<Layer> layers) {
-  auto graph = Graph::Create(std::move(layers));
-  EXPECT_TRUE(graph.ok()) << graph.status();
-  return *std::move(graph);
-}
 
 // As InitParameters, but with batch norms and biases that do something.
 Model Randomised(Graph graph) {
