@@ -17,11 +17,11 @@
 
 namespace lowbit {
 
-absl::Status PlanCalibrationImages(int64_t num_images, PlanState& plan) {
+absl::Status PlanTrainingImages(absl::string_view field, int64_t count, PlanState& plan) {
   LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
   LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
-  if (num_images <= train->size()) return absl::OkStatus();
-  return FieldError("num_images", absl::StrCat("there are ", train->size(), " training images, got ", num_images));
+  if (count <= train->size()) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("there are ", train->size(), " training images, got ", count));
 }
 
 absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context) {

@@ -8,14 +8,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "pipeline/data_source.h"
 #include "pipeline/step.h"
 
 namespace lowbit {
 
-// For a step's Plan, where its field num_images says how many images it needs at once: that there are as many training
-// images, and that they fit the network.
-absl::Status PlanCalibrationImages(int64_t num_images, PlanState& plan);
+// For a step's Plan, where its field `field` says how many training images it needs: that there are as many, and that
+// they fit the network.
+absl::Status PlanTrainingImages(absl::string_view field, int64_t count, PlanState& plan);
 
 // The first `num_images` of the images that calibrate draws, normalised: float [num_images, C, H, W].
 absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context);

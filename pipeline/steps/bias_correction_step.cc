@@ -26,7 +26,7 @@ class BiasCorrectionStepImpl : public Step {
 
   absl::Status Plan(PlanState& plan) const override {
     if (config_.method() == BiasCorrectionStep::EMPIRICAL) {
-      LOWBIT_RETURN_IF_ERROR(PlanCalibrationImages(config_.num_images(), plan));
+      LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("num_images", config_.num_images(), plan));
     }
     std::vector<std::string> obstacles;
     for (const Layer& layer : plan.model.graph.layers()) {

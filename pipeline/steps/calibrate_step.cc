@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "evaluation/batch_tensor.h"
 #include "model/executor.h"
+#include "pipeline/calibration_images.h"
 #include "pipeline/steps/steps.h"
 
 namespace lowbit {
@@ -80,12 +81,7 @@ class CalibrateStepImpl : public Step {
   std::vector<Fact> refuses() const override { return {Fact::kStatistics, Fact::kQuantized}; }
 
   absl::Status Plan(PlanState& plan) const override {
-    LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
-    LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
-    if (config_.num_images() > train->size()) {
-      return FieldError("num_images",
-                        absl::StrCat("there are ", train->size(), " training images, got ", config_.num_images()));
-    }
+    LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("num_images", config_.num_images(), plan));
     plan.calibration_images = config_.num_images();
     return absl::OkStatus();
   }

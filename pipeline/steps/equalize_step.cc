@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "model/passes/equalize.h"
 #include "model/passes/weight_pairs.h"
+#include "pipeline/calibration_images.h"
 #include "pipeline/logit_difference.h"
 #include "pipeline/steps/steps.h"
 #include "pipeline/table.h"
@@ -74,11 +75,7 @@ class EqualizeStepImpl : public Step {
  private:
   absl::Status CheckImages(PlanState& plan) const {
     if (config_.check_images() == 0) return absl::OkStatus();
-    LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
-    LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
-    if (config_.check_images() <= train->size()) return absl::OkStatus();
-    return FieldError("check_images",
-                      absl::StrCat("there are ", train->size(), " training images, got ", config_.check_images()));
+    return PlanTrainingImages("check_images", config_.check_images(), plan);
   }
 
   absl::Status Compare(const RunContext& context, const Model& before, const Model& after, const char* field,

@@ -7,6 +7,7 @@
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "model/passes/fold_batch_norm.h"
+#include "pipeline/calibration_images.h"
 #include "pipeline/logit_difference.h"
 #include "pipeline/steps/steps.h"
 
@@ -27,12 +28,7 @@ class FoldStepImpl : public Step {
 
   absl::Status Plan(PlanState& plan) const override {
     if (config_.check_images() > 0) {
-      LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
-      LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
-      if (config_.check_images() > train->size()) {
-        return FieldError("check_images",
-                          absl::StrCat("there are ", train->size(), " training images, got ", config_.check_images()));
-      }
+      LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("check_images", config_.check_images(), plan));
     }
     LOWBIT_ASSIGN_OR_RETURN(FoldResult result, FoldBatchNorm(plan.model));
     plan.model = std::move(result.model);

@@ -23,7 +23,9 @@ class LapqStepImpl : public Step {
   std::vector<Fact> needs() const override { return {Fact::kWeights, Fact::kQuantized, Fact::kFloatTwin}; }
   std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
 
-  absl::Status Plan(PlanState& plan) const override { return PlanCalibrationImages(config_.num_images(), plan); }
+  absl::Status Plan(PlanState& plan) const override {
+    return PlanTrainingImages("num_images", config_.num_images(), plan);
+  }
 
   absl::Status Run(const RunContext& context, RunState& state) const override {
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor images, LoadCalibrationImages(config_.num_images(), context));

@@ -29,7 +29,7 @@ class ReestimateBatchNormStepImpl : public Step {
       return absl::InvalidArgumentError(
           "there is no batch norm left; for a folded network bias_correction { match: MEAN_AND_STD } does the same");
     }
-    return PlanCalibrationImages(config_.num_images(), plan);
+    return PlanTrainingImages("num_images", config_.num_images(), plan);
   }
 
   absl::Status Run(const RunContext& context, RunState& state) const override {

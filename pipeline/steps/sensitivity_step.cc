@@ -11,6 +11,7 @@
 #include "base/progress.h"
 #include "base/status_macros.h"
 #include "evaluation/batch_tensor.h"
+#include "pipeline/calibration_images.h"
 #include "pipeline/paths.h"
 #include "pipeline/sensitivity_plan.h"
 #include "pipeline/steps/steps.h"
@@ -85,12 +86,7 @@ class SensitivityStepImpl : public Step {
   std::vector<Fact> refuses() const override { return {Fact::kQuantized, Fact::kSensitivity}; }
 
   absl::Status Plan(PlanState& plan) const override {
-    LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
-    LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
-    if (config_.num_images() > train->size()) {
-      return FieldError("num_images",
-                        absl::StrCat("there are ", train->size(), " training images, got ", config_.num_images()));
-    }
+    LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("num_images", config_.num_images(), plan));
     LOWBIT_ASSIGN_OR_RETURN(const SensitivityOptions options, Options(plan.model.graph));
     LOWBIT_RETURN_IF_ERROR(CheckSupported(plan.model.graph, options));
     for (const int layer : options.layers) {
