@@ -268,4 +268,18 @@ ParameterMap CloneParameters(const ParameterMap& parameters, at::Device device) 
   return clones;
 }
 
+uint64_t DigestParameters(const ParameterMap& parameters) {
+  uint64_t digest = kFnv1aStart;
+  for (const auto& [name, tensor] : parameters) {
+    const at::Tensor dense = tensor.contiguous();
+    const float* const values = dense.data_ptr<float>();
+    for (int64_t i = 0; i < dense.numel(); ++i) {
+      uint32_t bits;
+      std::memcpy(&bits, values + i, sizeof(bits));
+      digest = Fnv1a(digest, bits);
+    }
+  }
+  return digest;
+}
+
 }  // namespace lowbit

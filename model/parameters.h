@@ -42,6 +42,9 @@ absl::Status CheckParameters(const Graph& graph, const ParameterMap& parameters)
 // does not depend on its neighbours.
 ParameterMap InitParameters(const Graph& graph, uint64_t seed);
 
+// One number that tells parameters apart: FNV-1a over the bits of all of them, in the order of their names.
+uint64_t DigestParameters(const ParameterMap& parameters);
+
 struct ParameterFile {
   ParameterMap parameters;
   std::map<std::string, std::string> metadata;

@@ -8,6 +8,7 @@
 #include "google/protobuf/text_format.h"
 #include "model/resnet.h"
 #include "pipeline/any_content.h"
+#include "reconstruction/reconstruct_defaults.h"
 #include "train/train_defaults.h"
 
 namespace lowbit {
@@ -48,6 +49,7 @@ void SpellOutStep(StepConfig* step) {
   }
   if (step->has_sensitivity()) SpellOutSensitivity(step->mutable_sensitivity());
   if (step->has_lapq()) SpellOutList(std::vector<double>{2, 2.5, 3, 3.5, 4}, step->mutable_lapq()->mutable_powers());
+  if (step->has_reconstruct()) SpellOutReconstructDefaults(step->mutable_reconstruct());
   if (step->has_train()) SpellOutTrainDefaults(step->mutable_train());
 }
 

@@ -3,17 +3,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <system_error>
-#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "base/explicit_defaults.h"
-#include "base/fnv1a.h"
+#include "base/first_difference.h"
 #include "base/status_macros.h"
 #include "google/protobuf/text_format.h"
 #include "model/graph_proto.h"
@@ -39,29 +36,6 @@ std::string ConfigText(TrainConfig config) {
   return Text(config);
 }
 
-// FNV-1a over all numbers, in the order of their names.
-uint64_t Digest(const ParameterMap& parameters) {
-  uint64_t digest = kFnv1aStart;
-  for (const auto& [name, tensor] : parameters) {
-    const at::Tensor dense = tensor.contiguous();
-    const float* const values = dense.data_ptr<float>();
-    for (int64_t i = 0; i < dense.numel(); ++i) {
-      uint32_t bits;
-      std::memcpy(&bits, values + i, sizeof(bits));
-      digest = Fnv1a(digest, bits);
-    }
-  }
-  return digest;
-}
-
-// `"epochs: 3" there, "epochs: 4" here`, of the first line that differs.
-std::string FirstDifference(const std::string& there, const std::string& here) {
-  const std::vector<std::string> a = absl::StrSplit(there, '\n'), b = absl::StrSplit(here, '\n');
-  size_t i = 0;
-  while (i + 1 < std::min(a.size(), b.size()) && a[i] == b[i]) ++i;
-  return absl::StrCat("\"", a[i], "\" there, \"", b[i], "\" here");
-}
-
 }  // namespace
 
 std::string CheckpointPath(const std::string& directory) { return absl::StrCat(directory, "/checkpoint.safetensors"); }
@@ -77,7 +51,7 @@ std::string Fingerprint(const TrainRequest& request) {
   return absl::StrCat(ConfigText(request.config), "threads: ", at::get_num_threads(),
                       "\nimages: ", request.dataset->size(), "\nmean: ", absl::StrJoin(request.normalization.mean, " "),
                       "\nstd: ", absl::StrJoin(request.normalization.std, " "),
-                      "\nstarting weights: ", absl::Hex(Digest(request.initial), absl::kZeroPad16), "\n",
+                      "\nstarting weights: ", absl::Hex(DigestParameters(request.initial), absl::kZeroPad16), "\n",
                       Text(GraphToProto(*request.graph)));
 }
 

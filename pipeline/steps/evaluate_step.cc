@@ -20,6 +20,9 @@
 namespace lowbit {
 namespace {
 
+// Keeps the choice of unseen images apart from the seed's other random choices.
+constexpr uint64_t kUnseenImages = 0x65766175;  // "evau"
+
 // They are one picture, which somebody looks at.
 constexpr int kMostMistakes = 1000;
 
@@ -81,30 +84,32 @@ class EvaluateStepImpl : public Step {
   explicit EvaluateStepImpl(const EvaluateStep& config) : config_(config) {}
 
   std::string name() const override { return "evaluate"; }
-  bool uses_seed() const override { return false; }
+  bool uses_seed() const override { return config_.images() == EvaluateStep::UNSEEN_TRAINING; }
   bool is_quantization_work() const override { return false; }
   std::vector<Fact> needs() const override {
     return {config_.engine() == EvaluateStep::TORCH_INT8 ? Fact::kTorchInt8 : Fact::kWeights};
   }
 
   absl::Status Plan(PlanState& plan) const override {
-    LOWBIT_ASSIGN_OR_RETURN(const Dataset* test, plan.data->Get(Split::kTest));
-    LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *test));
-    if (config_.max_images() > test->size()) {
-      return FieldError("max_images",
-                        absl::StrCat("there are ", test->size(), " test images, got ", config_.max_images()));
+    const bool test = config_.images() == EvaluateStep::TEST;
+    LOWBIT_ASSIGN_OR_RETURN(const Dataset* images, plan.data->Get(Source()));
+    LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *images));
+    if (config_.max_images() > images->size()) {
+      return FieldError("max_images", absl::StrCat("there are ", images->size(), test ? " test" : " training",
+                                                   " images, got ", config_.max_images()));
     }
     return absl::OkStatus();
   }
 
   absl::Status Run(const RunContext& context, RunState& state) const override {
     LOWBIT_ASSIGN_OR_RETURN(const ForwardFunction forward, MakeForward(state, config_.engine()));
-    LOWBIT_ASSIGN_OR_RETURN(const Dataset* test, context.data->Get(Split::kTest));
+    LOWBIT_ASSIGN_OR_RETURN(const Dataset* images, context.data->Get(Source()));
     LoaderOptions loading;
-    loading.order = SequentialOrder(config_.max_images() > 0 ? config_.max_images() : test->size());
+    loading.order = Order(config_.max_images() > 0 ? config_.max_images() : images->size(), images->size(), context.seed,
+                          state.calibration.get());
     loading.batch_size = config_.batch_size();
     loading.normalization = context.data->normalization();
-    LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(test, std::move(loading)));
+    LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(images, std::move(loading)));
 
     EvaluationRow row;
     row.variant = context.variant;
@@ -130,17 +135,26 @@ class EvaluateStepImpl : public Step {
     const int64_t step = std::count_if(rows.begin(), rows.end(),
                                        [&](const EvaluationRow& other) { return other.variant == context.variant; });
     // In the report before anything can go wrong with the pictures.
-    context.report->class_names = test->class_names();
+    context.report->class_names = images->class_names();
     rows.push_back(std::move(row));
     if (config_.per_class()) {
       Say(absl::StrCat("evaluate ", rows.back().label(), ", class by class:"),
-          PerClassTable(rows.back(), test->class_names()));
+          PerClassTable(rows.back(), images->class_names()));
     }
     if (context.events != nullptr) LOWBIT_RETURN_IF_ERROR(WriteEvents(context, rows.back(), step));
-    return config_.mistakes() > 0 ? ShowMistakes(context, rows.back(), *test, step) : absl::OkStatus();
+    return config_.mistakes() > 0 ? ShowMistakes(context, rows.back(), *images, step) : absl::OkStatus();
   }
 
  private:
+  Split Source() const { return config_.images() == EvaluateStep::TEST ? Split::kTest : Split::kTrain; }
+
+  // Of the images, `count` out of `size`.
+  std::vector<int64_t> Order(int64_t count, int64_t size, uint64_t seed, const CalibrationImages* calibration) const {
+    if (config_.images() == EvaluateStep::TEST) return SequentialOrder(count);
+    return DrawUnseenImages(size, count, seed, kUnseenImages,
+                            calibration == nullptr ? std::vector<int64_t>() : calibration->indices);
+  }
+
   // A heading, and a table that ends with a newline.
   static void Say(absl::string_view heading, absl::string_view table) { LogLine(absl::StrCat(heading, "\n\n", table)); }
 

@@ -26,6 +26,7 @@ absl::StatusOr<std::unique_ptr<Step>> MakeLapqStep(const LapqStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeReestimateBatchNormStep(const ReestimateBatchNormStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeSensitivityStep(const SensitivityStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeMixedPrecisionStep(const MixedPrecisionStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeReconstructStep(const ReconstructConfig& config);
 
 }  // namespace lowbit
 
