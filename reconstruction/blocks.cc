@@ -42,7 +42,8 @@ std::vector<Block> FindBlocks(const Graph& graph) {
   for (size_t k = 1; k < cuts.size(); ++k) {
     const int cut = cuts[k];
     std::vector<int> weighted = WeightedLayers(graph, first, cut);
-    const bool joins_previous = weighted.empty() && !blocks.empty() && first == blocks.back().last && IsRelu(graph, cut);
+    const bool joins_previous =
+        weighted.empty() && !blocks.empty() && first == blocks.back().last && IsRelu(graph, cut);
     if (joins_previous) {
       blocks.back().last = cut;
     } else if (!weighted.empty()) {

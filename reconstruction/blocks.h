@@ -19,11 +19,11 @@ struct Block {
   std::string Name(const Graph& graph) const;
 };
 
-// The blocks of a network, front to back, found from the graph alone. Its cuts, the tensors that everything goes through
-// (model/passes/segment.h), divide it into pieces: in a residual network a piece with more than one layer that has a
-// weight is a residual block, and everywhere else a piece has one such layer. A relu belongs to what is before it, other
-// layers without a weight to what comes after them. Each layer that has a weight is in one block, and each block begins
-// where the one before it ended.
+// The blocks of a network, front to back, found from the graph alone. Its cuts, the tensors that everything goes
+// through (model/passes/segment.h), divide it into pieces: in a residual network a piece with more than one layer that
+// has a weight is a residual block, and everywhere else a piece has one such layer. A relu belongs to what is before
+// it, other layers without a weight to what comes after them. Each layer that has a weight is in one block, and each
+// block begins where the one before it ended.
 std::vector<Block> FindBlocks(const Graph& graph);
 
 // Every layer with a weight by itself, with the relu after it if that alone reads it. `first` is what it reads.

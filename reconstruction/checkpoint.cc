@@ -54,11 +54,11 @@ std::string ReconstructionFingerprint(const Model& float_model, const QuantizedM
   std::string text;
   google::protobuf::TextFormat::PrintToString(full, &text);
   const absl::StatusOr<std::string> bytes = SerializeQuantizedModel(start);
-  return absl::StrCat(text, "seed: ", seed, "\nthreads: ", at::get_num_threads(),
-                      "\nimages: ", absl::Hex(images, absl::kZeroPad16),
-                      "\nfloat network: ", absl::Hex(DigestParameters(float_model.parameters), absl::kZeroPad16),
-                      "\nquantized network: ", bytes.ok() ? absl::StrCat(absl::Hex(Digest(*bytes), absl::kZeroPad16))
-                                                          : std::string(bytes.status().message()));
+  return absl::StrCat(
+      text, "seed: ", seed, "\nthreads: ", at::get_num_threads(), "\nimages: ", absl::Hex(images, absl::kZeroPad16),
+      "\nfloat network: ", absl::Hex(DigestParameters(float_model.parameters), absl::kZeroPad16),
+      "\nquantized network: ",
+      bytes.ok() ? absl::StrCat(absl::Hex(Digest(*bytes), absl::kZeroPad16)) : std::string(bytes.status().message()));
 }
 
 absl::Status SaveReconstruction(const std::string& path, const ReconstructionState& state,

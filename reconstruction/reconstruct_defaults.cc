@@ -101,8 +101,7 @@ absl::Status CheckReconstructConfig(const ReconstructConfig& config) {
   LOWBIT_RETURN_IF_ERROR(InRange("warmup", config.warmup(), 0, 1, "in [0, 1]"));
   LOWBIT_RETURN_IF_ERROR(InRange("start_sharpness", config.start_sharpness(), 1, 100, "in [1, 100]"));
   LOWBIT_RETURN_IF_ERROR(InRange("end_sharpness", config.end_sharpness(), 1, 100, "in [1, 100]"));
-  LOWBIT_RETURN_IF_ERROR(
-      InRange("prediction_difference", config.prediction_difference(), 0, kMost, "at least 0"));
+  LOWBIT_RETURN_IF_ERROR(InRange("prediction_difference", config.prediction_difference(), 0, kMost, "at least 0"));
   return InRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]");
 }
 

@@ -24,8 +24,8 @@ at::Tensor Join(const std::vector<at::Tensor>& batches) {
   for (const at::Tensor& batch : batches) images += batch.size(0);
   std::vector<int64_t> sizes = batches.front().sizes().vec();
   sizes.front() = images;
-  at::Tensor all = at::empty(sizes, at::kFloat,
-                             sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
+  at::Tensor all =
+      at::empty(sizes, at::kFloat, sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
   int64_t first = 0;
   for (const at::Tensor& batch : batches) {
     all.narrow(0, first, batch.size(0)).copy_(batch);
@@ -69,8 +69,8 @@ absl::StatusOr<BlockTask> MakeTask(const Model& model, const Block& block, const
   Model segment = Segment(model, block.first, block.last);
   QuantizedModel start = PartOfQuantizedModel(quantized, segment.graph);
   LOWBIT_ASSIGN_OR_RETURN(const std::vector<at::Tensor> target, RunFloat(segment, in_float));
-  return BlockTask{block.Name(model.graph), std::move(segment), std::move(start), Join(in_float), Join(in_quantized),
-                   Join(target),            std::nullopt,       at::Tensor()};
+  return BlockTask{block.Name(model.graph), std::move(segment), std::move(start), Join(in_float),
+                   Join(in_quantized),      Join(target),       std::nullopt,     at::Tensor()};
 }
 
 }  // namespace
@@ -80,9 +80,8 @@ std::vector<Block> BlocksToReconstruct(const Graph& graph, const ReconstructConf
 }
 
 absl::StatusOr<ReconstructionState> Reconstruct(const Model& float_model, ReconstructionState state,
-                                                const std::vector<at::Tensor>& batches,
-                                                const ReconstructConfig& config, uint64_t seed,
-                                                const ReconstructionCallbacks& callbacks) {
+                                                const std::vector<at::Tensor>& batches, const ReconstructConfig& config,
+                                                uint64_t seed, const ReconstructionCallbacks& callbacks) {
   const Graph& graph = float_model.graph;
   const std::vector<Block> blocks = BlocksToReconstruct(graph, config);
   TwinActivations twins(float_model, batches);

@@ -35,16 +35,15 @@ struct ReconstructionCallbacks {
 std::vector<Block> BlocksToReconstruct(const Graph& graph, const ReconstructConfig& config);
 
 // Goes through the blocks from the front, and reconstructs each behind the quantized ones before it
-// (block_reconstruction.h). `state` is where it begins: a quantized model made from `float_model`, and perhaps blocks that
-// are done already; a run that was stopped after some block goes on to the same result. `batches`: normalised images, [N,
-// C, H, W] each. `config` is spelled out.
+// (block_reconstruction.h). `state` is where it begins: a quantized model made from `float_model`, and perhaps blocks
+// that are done already; a run that was stopped after some block goes on to the same result. `batches`: normalised
+// images, [N, C, H, W] each. `config` is spelled out.
 //
 // In memory at once: what one block reads in both networks and what it puts out, and the like of the place where the
 // images are held, five tensors of all images at the most, beside what a few steps take.
 absl::StatusOr<ReconstructionState> Reconstruct(const Model& float_model, ReconstructionState state,
-                                                const std::vector<at::Tensor>& batches,
-                                                const ReconstructConfig& config, uint64_t seed,
-                                                const ReconstructionCallbacks& callbacks);
+                                                const std::vector<at::Tensor>& batches, const ReconstructConfig& config,
+                                                uint64_t seed, const ReconstructionCallbacks& callbacks);
 
 }  // namespace lowbit
 

@@ -105,8 +105,8 @@ class EvaluateStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const ForwardFunction forward, MakeForward(state, config_.engine()));
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* images, context.data->Get(Source()));
     LoaderOptions loading;
-    loading.order = Order(config_.max_images() > 0 ? config_.max_images() : images->size(), images->size(), context.seed,
-                          state.calibration.get());
+    loading.order = Order(config_.max_images() > 0 ? config_.max_images() : images->size(), images->size(),
+                          context.seed, state.calibration.get());
     loading.batch_size = config_.batch_size();
     loading.normalization = context.data->normalization();
     LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(images, std::move(loading)));

@@ -58,9 +58,8 @@ class ReconstructStepImpl : public Step {
 
   absl::Status Plan(PlanState& plan) const override {
     const auto& layers = plan.model.graph.layers();
-    const auto norm = std::find_if(layers.begin(), layers.end(), [](const Layer& layer) {
-      return std::holds_alternative<BatchNorm>(layer.op);
-    });
+    const auto norm = std::find_if(layers.begin(), layers.end(),
+                                   [](const Layer& layer) { return std::holds_alternative<BatchNorm>(layer.op); });
     if (norm != layers.end()) {
       return absl::InvalidArgumentError(
           absl::StrCat("the batch norm \"", norm->name, "\" is not folded; put a fold step before quantize"));
@@ -103,12 +102,12 @@ class ReconstructStepImpl : public Step {
     callbacks.on_block = [&](const ReconstructionState& now) -> absl::Status {
       LOWBIT_RETURN_IF_ERROR(SaveReconstruction(path, now, fingerprint));
       const BlockReport& block = now.blocks.back();
-      LogLine(absl::StrCat("reconstruct ", now.blocks.size(), "/", blocks.size(), " ", block.name, ": ",
-                           Describe(block)));
+      LogLine(
+          absl::StrCat("reconstruct ", now.blocks.size(), "/", blocks.size(), " ", block.name, ": ", Describe(block)));
       return absl::OkStatus();
     };
-    LOWBIT_ASSIGN_OR_RETURN(work, Reconstruct(state.model, std::move(work), SplitBatches(images), config_,
-                                              context.seed, callbacks));
+    LOWBIT_ASSIGN_OR_RETURN(
+        work, Reconstruct(state.model, std::move(work), SplitBatches(images), config_, context.seed, callbacks));
     progress.Finish();
     Tell(work.blocks, context.report->steps.back());
     state.quantized = std::make_shared<QuantizedModel>(std::move(work.model));
@@ -143,9 +142,10 @@ class ReconstructStepImpl : public Step {
       flipped += block.flipped;
       kept += block.fallback.empty() ? 0 : 1;
     }
-    LogLine(absl::StrFormat("reconstruct: %d blocks, %d kept as they were; %.1f %% of the codes changed, %.2f %% of the "
-                            "roundings undecided before they were rounded",
-                            blocks.size(), kept, Percent(flipped, roundings), Percent(undecided, roundings)));
+    LogLine(
+        absl::StrFormat("reconstruct: %d blocks, %d kept as they were; %.1f %% of the codes changed, %.2f %% of the "
+                        "roundings undecided before they were rounded",
+                        blocks.size(), kept, Percent(flipped, roundings), Percent(undecided, roundings)));
   }
 
   const ReconstructConfig config_;

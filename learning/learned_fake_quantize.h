@@ -1,5 +1,5 @@
-#ifndef LOWBIT_QUANT_LEARNED_FAKE_QUANTIZE_H_
-#define LOWBIT_QUANT_LEARNED_FAKE_QUANTIZE_H_
+#ifndef LOWBIT_LEARNING_LEARNED_FAKE_QUANTIZE_H_
+#define LOWBIT_LEARNING_LEARNED_FAKE_QUANTIZE_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -23,8 +23,8 @@ struct RandomFloat {
 //
 // The gradient of x is that of y where x' lies within the grid, else 0 (with one bit, whose grid has no inside, half a
 // step beyond it counts as inside). That of the scale is the sum over the elements of
-// grad * (level - zero_point - (inside ? x' / scale : 0)). Elements that stay float are x', with the gradient of y; QDrop
-// (Wei et al. 2022, arXiv 2203.05740) learns so.
+// grad * (level - zero_point - (inside ? x' / scale : 0)). Elements that stay float are x', with the gradient of y;
+// QDrop (Wei et al. 2022, arXiv 2203.05740) learns so.
 //
 // x: float32 on the CPU, dense in any memory order, which the result shares. scale: float32 [1], above 0. `params` has
 // one scale. Work is spread over LibTorch's threads; the result depends neither on how many nor on the memory order's
@@ -38,11 +38,11 @@ at::Tensor LearnedFakeQuantize(const at::Tensor& x, const at::Tensor& scale, con
 at::Tensor MixRows(const at::Tensor& a, const at::Tensor& b, const std::vector<int64_t>& rows,
                    const RandomFloat& from_a);
 
-// Sum over all elements of (x - target row)^2, divided by the number of images and places of x [n, C, H, W] or [n, F] (n H
-// W, or n): the squared error of a place, summed over its channels. `gradient` gets what that is for x.
+// Sum over all elements of (x - target row)^2, divided by the number of images and places of x [n, C, H, W] or [n, F]
+// (n H W, or n): the squared error of a place, summed over its channels. `gradient` gets what that is for x.
 double SquaredError(const at::Tensor& x, const at::Tensor& targets, const std::vector<int64_t>& rows,
                     at::Tensor* gradient);
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_QUANT_LEARNED_FAKE_QUANTIZE_H_
+#endif  // LOWBIT_LEARNING_LEARNED_FAKE_QUANTIZE_H_

@@ -1,4 +1,4 @@
-#include "reconstruction/learned_weight.h"
+#include "learning/learned_weight.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>

@@ -1,5 +1,5 @@
-#ifndef LOWBIT_QUANT_LEARNED_KERNELS_H_
-#define LOWBIT_QUANT_LEARNED_KERNELS_H_
+#ifndef LOWBIT_LEARNING_LEARNED_KERNELS_H_
+#define LOWBIT_LEARNING_LEARNED_KERNELS_H_
 
 #include <cstdint>
 
@@ -56,4 +56,4 @@ double SquaredErrorSpan(const float* x, const float* target, float factor, float
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_QUANT_LEARNED_KERNELS_H_
+#endif  // LOWBIT_LEARNING_LEARNED_KERNELS_H_

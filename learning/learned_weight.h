@@ -1,5 +1,5 @@
-#ifndef LOWBIT_RECONSTRUCTION_LEARNED_WEIGHT_H_
-#define LOWBIT_RECONSTRUCTION_LEARNED_WEIGHT_H_
+#ifndef LOWBIT_LEARNING_LEARNED_WEIGHT_H_
+#define LOWBIT_LEARNING_LEARNED_WEIGHT_H_
 
 #include <ATen/core/Tensor.h>
 
@@ -43,8 +43,8 @@ class LearnedWeight {
   // After an optimizer's step: keeps every scale above a tenth of what it began with.
   void KeepScales();
 
-  // What is learned, leaf tensors that an optimizer changes in place: what decides on the roundings, and what the scales
-  // at the start are multiplied by, [1] or [O], which begins at 1.
+  // What is learned, leaf tensors that an optimizer changes in place: what decides on the roundings, and what the
+  // scales at the start are multiplied by, [1] or [O], which begins at 1.
   const std::vector<at::Tensor>& rounding() const { return rounding_; }
   const at::Tensor& scale_factor() const { return scale_factor_; }
 
@@ -56,7 +56,7 @@ class LearnedWeight {
 
   // The grid of a channel in units of its scale, ascending, and the codes of its values.
   struct Grid {
-    std::vector<float> values;  // level - zero_point
+    std::vector<float> values;   // level - zero_point
     std::vector<int32_t> codes;  // the first where several have the same value
     int32_t qmin;
     std::vector<size_t> index_of_code;  // of values, by code - qmin
@@ -119,4 +119,4 @@ std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const 
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_RECONSTRUCTION_LEARNED_WEIGHT_H_
+#endif  // LOWBIT_LEARNING_LEARNED_WEIGHT_H_

@@ -1,6 +1,6 @@
 // Compiled with -O3, the bodies forced inline into one function per processor: as span_kernels.cc.
 
-#include "quant/learned_kernels.h"
+#include "learning/learned_kernels.h"
 
 #include <algorithm>
 
@@ -160,7 +160,7 @@ LOWBIT_TARGET_AVX512 double SquaredErrorAvx512(const float* x, const float* targ
   return SquaredErrorBody(x, target, factor, gradient, size);
 }
 
-#define LOWBIT_DISPATCH(name, ...)                                 \
+#define LOWBIT_DISPATCH(name, ...)                                \
   if (kLevel == Level::kAvx512) return name##Avx512(__VA_ARGS__); \
   if (kLevel == Level::kAvx2) return name##Avx2(__VA_ARGS__)
 #else

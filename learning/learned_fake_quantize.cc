@@ -1,4 +1,4 @@
-#include "quant/learned_fake_quantize.h"
+#include "learning/learned_fake_quantize.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -12,8 +12,8 @@
 #include <optional>
 
 #include "base/check.h"
+#include "learning/learned_kernels.h"
 #include "quant/channel_grid.h"
-#include "quant/learned_kernels.h"
 #include "quant/parallel_for.h"
 
 namespace lowbit {
@@ -106,8 +106,7 @@ struct FakeQuantizeFunction : torch::autograd::Function<FakeQuantizeFunction> {
     at::Tensor y = at::empty_like(x);
     const float* const in = x.data_ptr<float>();
     float* const out = y.data_ptr<float>();
-    ForEachChunk(x.numel(),
-                 [&](int64_t first, int64_t size) { pass.Forward(in + first, out + first, size, first); });
+    ForEachChunk(x.numel(), [&](int64_t first, int64_t size) { pass.Forward(in + first, out + first, size, first); });
     context->save_for_backward({x});
     context->saved_data["pass"] = c10::IValue::make_capsule(c10::make_intrusive<PassHolder>(pass));
     return y;
