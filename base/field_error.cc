@@ -3,6 +3,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace lowbit {
 namespace {
@@ -15,6 +16,11 @@ absl::Status FieldError(absl::string_view field, absl::string_view message) {
   absl::Status status = absl::InvalidArgumentError(message);
   status.SetPayload(kFieldPayload, absl::Cord(field));
   return status;
+}
+
+absl::Status CheckFieldRange(absl::string_view field, double value, double low, double high, absl::string_view wanted) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return FieldError(field, absl::StrFormat("must be %s, got %g", wanted, value));
 }
 
 absl::Status PrependField(absl::Status status, absl::string_view prefix) {

@@ -20,6 +20,9 @@ namespace lowbit {
 // "rules[2].name".
 absl::Status FieldError(absl::string_view field, absl::string_view message);
 
+// OK for a value in [low, high]; else FieldError: "must be " and what is wanted, "in [0, 1]", ", got " and the value.
+absl::Status CheckFieldRange(absl::string_view field, double value, double low, double high, absl::string_view wanted);
+
 // Puts `prefix` before the field that `status` names: "rules[0]" and "bits" make "rules[0].bits"; no dot is put before
 // a "[". A status that names no field gets `prefix` as its field. Code, message and other payloads stay as they are,
 // and so does an OK status.

@@ -232,26 +232,36 @@ class Divided : public AnyCode {
   const int64_t inputs_, input_size_;
 };
 
+// latent: the float weight over the scale that it began with.
 class Latent : public AnyCode {
  public:
-  Latent(const at::Tensor& weight, const QuantizedTensor& start) : AnyCode(start, {ZeroLeaf(weight.sizes())}) {
+  Latent(const at::Tensor& weight, const QuantizedTensor& start)
+      : AnyCode(start, {ZeroLeaf(weight.sizes())}), start_scales_(start.params.scale) {
     const std::vector<float> w = Values(weight);
     const std::vector<int32_t> codes = Codes(start.codes);
     float* const latent = rounding_data();
     for (size_t i = 0; i < w.size(); ++i) {
       const int64_t c = static_cast<int64_t>(i) / channel_size();
       const size_t chosen = grid(c).IndexOf(codes[i]);
-      latent[i] = grid(c).Nearest(w[i] / scale(c)) == chosen ? w[i] : grid(c).values[chosen] * scale(c);
+      const float x = w[i] / scale(c);
+      latent[i] = grid(c).Nearest(x) == chosen ? x : grid(c).values[chosen];
     }
   }
 
+  // d value / d latent = start scale, inside of the grid
   void Back(const at::Tensor& gradient) override {
     float* const grad = NewGradient(rounding().front());
-    BackEach(gradient, [&](int64_t i, int64_t, float g, float, bool inside) { grad[i] = inside ? g : 0.0f; });
+    BackEach(gradient, [&](int64_t i, int64_t c, float g, float, bool inside) {
+      grad[i] = inside ? g * start_scales_[GridIndex(c)] : 0.0f;
+    });
   }
 
  private:
-  float Place(int64_t i, int64_t c) const override { return rounding_data()[i] / scale(c); }
+  float Place(int64_t i, int64_t c) const override {
+    return rounding_data()[i] * (start_scales_[GridIndex(c)] / scale(c));
+  }
+
+  const std::vector<float> start_scales_;
 };
 
 }  // namespace

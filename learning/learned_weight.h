@@ -114,7 +114,8 @@ std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const
 
 // Any code: value = scale q(w / scale), with w, which begins at the float weight, learned by the straight-through
 // estimator inside of the grid, and the scale as in LSQ (Esser et al. 2020, arXiv 1902.08153). Where the code chosen at
-// the start is not the nearest one, w begins at its value.
+// the start is not the nearest one, w begins at its value. What is learned is w in steps of the grid, w over the scale
+// at the start, so that one rate does for tensors of all sizes.
 std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start);
 
 }  // namespace lowbit

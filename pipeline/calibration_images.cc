@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +23,15 @@ absl::Status PlanTrainingImages(absl::string_view field, int64_t count, PlanStat
   LOWBIT_RETURN_IF_ERROR(CheckFits(plan.model.graph, *train));
   if (count <= train->size()) return absl::OkStatus();
   return FieldError(field, absl::StrCat("there are ", train->size(), " training images, got ", count));
+}
+
+absl::Status CheckFolded(const Graph& graph) {
+  for (const Layer& layer : graph.layers()) {
+    if (!std::holds_alternative<BatchNorm>(layer.op)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the batch norm \"", layer.name, "\" is not folded; put a fold step before quantize"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context) {

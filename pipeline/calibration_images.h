@@ -18,6 +18,9 @@ namespace lowbit {
 // they fit the network.
 absl::Status PlanTrainingImages(absl::string_view field, int64_t count, PlanState& plan);
 
+// For the Plan of a step that learns: that no batch norm is left, whose running statistics would be learned too.
+absl::Status CheckFolded(const Graph& graph);
+
 // The first `num_images` of the images that calibrate draws, normalised: float [num_images, C, H, W].
 absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context);
 

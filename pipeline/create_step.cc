@@ -36,6 +36,8 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeSensitivityStep(config.sensitivity());
     case StepConfig::kMixedPrecision:
       return MakeMixedPrecisionStep(config.mixed_precision());
+    case StepConfig::kDistill:
+      return MakeDistillStep(config.distill());
     case StepConfig::kReconstruct:
       return MakeReconstructStep(config.reconstruct());
     case StepConfig::KIND_NOT_SET:

@@ -18,12 +18,12 @@
 #include "absl/strings/str_format.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "learning/adam.h"
 #include "learning/learned_fake_quantize.h"
 #include "learning/learned_network.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
 #include "quant/twin_activations.h"
-#include "train/optimizer.h"
 
 namespace lowbit {
 namespace {
@@ -37,20 +37,6 @@ constexpr int64_t kEvaluationBatch = 256;
 
 // The shown loss forgets at this rate.
 constexpr double kSmoothing = 0.98;
-
-constexpr double kPi = 3.14159265358979323846;
-
-TrainConfig AdamConfigOnly() {
-  TrainConfig config;
-  config.mutable_adam();
-  config.set_weight_decay(0);
-  return config;
-}
-
-// From 1 to 0 along half a cosine.
-double CosineFactor(int64_t step, int64_t steps) {
-  return 0.5 * (1 + std::cos(kPi * static_cast<double>(step) / static_cast<double>(steps)));
-}
 
 LearnedNetworkOptions NetworkOptions(const ReconstructConfig& config) {
   LearnedNetworkOptions options;
@@ -143,7 +129,7 @@ class Learner {
 
 absl::Status Learner::Start() {
   LOWBIT_ASSIGN_OR_RETURN(network_, LearnedNetwork::Create(task_.float_part, task_.start, NetworkOptions(config_)));
-  const TrainConfig adam = AdamConfigOnly();
+  const TrainConfig adam = PlainAdam();
   roundings_.emplace(adam, network_->roundings());
   weight_scales_.emplace(adam, network_->weight_scales());
   activation_scales_.emplace(adam, network_->activation_scales());

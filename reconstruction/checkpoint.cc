@@ -2,7 +2,6 @@
 
 #include <ATen/Parallel.h>
 
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,12 +17,6 @@ namespace {
 
 constexpr char kFingerprint[] = "lowbit.reconstruction.fingerprint";
 constexpr char kBlocks[] = "lowbit.reconstruction.blocks";
-
-uint64_t Digest(const std::string& bytes) {
-  uint64_t digest = kFnv1aStart;
-  for (const char byte : bytes) digest = Fnv1a(digest, static_cast<unsigned char>(byte));
-  return digest;
-}
 
 nlohmann::json ToJson(const BlockReport& block) {
   return {{"name", block.name},           {"start_error", block.start_error}, {"end_error", block.end_error},
@@ -54,11 +47,12 @@ std::string ReconstructionFingerprint(const Model& float_model, const QuantizedM
   std::string text;
   google::protobuf::TextFormat::PrintToString(full, &text);
   const absl::StatusOr<std::string> bytes = SerializeQuantizedModel(start);
-  return absl::StrCat(
-      text, "seed: ", seed, "\nthreads: ", at::get_num_threads(), "\nimages: ", absl::Hex(images, absl::kZeroPad16),
-      "\nfloat network: ", absl::Hex(DigestParameters(float_model.parameters), absl::kZeroPad16),
-      "\nquantized network: ",
-      bytes.ok() ? absl::StrCat(absl::Hex(Digest(*bytes), absl::kZeroPad16)) : std::string(bytes.status().message()));
+  return absl::StrCat(text, "seed: ", seed, "\nthreads: ", at::get_num_threads(),
+                      "\nimages: ", absl::Hex(images, absl::kZeroPad16),
+                      "\nfloat network: ", absl::Hex(DigestParameters(float_model.parameters), absl::kZeroPad16),
+                      "\nquantized network: ",
+                      bytes.ok() ? absl::StrCat(absl::Hex(Fnv1a(kFnv1aStart, *bytes), absl::kZeroPad16))
+                                 : std::string(bytes.status().message()));
 }
 
 absl::Status SaveReconstruction(const std::string& path, const ReconstructionState& state,

@@ -1,8 +1,5 @@
 #include "reconstruction/reconstruct_defaults.h"
 
-#include <cmath>
-
-#include "absl/strings/str_format.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
 
@@ -70,11 +67,6 @@ ReconstructConfig OfPreset(ReconstructConfig::Preset preset) {
   return config;
 }
 
-absl::Status InRange(const char* field, double value, double low, double high, const char* wanted) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return FieldError(field, absl::StrFormat("must be %s, got %g", wanted, value));
-}
-
 }  // namespace
 
 void SpellOutReconstructDefaults(ReconstructConfig* config) {
@@ -85,24 +77,26 @@ void SpellOutReconstructDefaults(ReconstructConfig* config) {
 
 absl::Status CheckReconstructConfig(const ReconstructConfig& config) {
   constexpr double kMost = 1e9;
-  LOWBIT_RETURN_IF_ERROR(InRange("num_images", config.num_images(), 1, kMost, "at least 1"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("num_images", config.num_images(), 1, kMost, "at least 1"));
   LOWBIT_RETURN_IF_ERROR(
-      InRange("batch_size", config.batch_size(), 1, config.num_images(), "at least 1 and at most num_images"));
-  LOWBIT_RETURN_IF_ERROR(InRange("iterations", config.iterations(), 1, kMost, "at least 1"));
-  LOWBIT_RETURN_IF_ERROR(InRange("hold", config.hold(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("rounding_rate", config.rounding_rate(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("weight_scale_rate", config.weight_scale_rate(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("activation_scale_rate", config.activation_scale_rate(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("bias_rate", config.bias_rate(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("activation_iterations", config.activation_iterations(), 0, kMost, "at least 0"));
-  LOWBIT_RETURN_IF_ERROR(InRange("float_activations", config.float_activations(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("float_inputs", config.float_inputs(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("regularization", config.regularization(), 0, kMost, "at least 0"));
-  LOWBIT_RETURN_IF_ERROR(InRange("warmup", config.warmup(), 0, 1, "in [0, 1]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("start_sharpness", config.start_sharpness(), 1, 100, "in [1, 100]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("end_sharpness", config.end_sharpness(), 1, 100, "in [1, 100]"));
-  LOWBIT_RETURN_IF_ERROR(InRange("prediction_difference", config.prediction_difference(), 0, kMost, "at least 0"));
-  return InRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]");
+      CheckFieldRange("batch_size", config.batch_size(), 1, config.num_images(), "at least 1 and at most num_images"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("iterations", config.iterations(), 1, kMost, "at least 1"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("hold", config.hold(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("rounding_rate", config.rounding_rate(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("weight_scale_rate", config.weight_scale_rate(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("activation_scale_rate", config.activation_scale_rate(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("bias_rate", config.bias_rate(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(
+      CheckFieldRange("activation_iterations", config.activation_iterations(), 0, kMost, "at least 0"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("float_activations", config.float_activations(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("float_inputs", config.float_inputs(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("regularization", config.regularization(), 0, kMost, "at least 0"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("warmup", config.warmup(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("start_sharpness", config.start_sharpness(), 1, 100, "in [1, 100]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("end_sharpness", config.end_sharpness(), 1, 100, "in [1, 100]"));
+  LOWBIT_RETURN_IF_ERROR(
+      CheckFieldRange("prediction_difference", config.prediction_difference(), 0, kMost, "at least 0"));
+  return CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]");
 }
 
 }  // namespace lowbit

@@ -24,6 +24,7 @@
 #include "evaluation/evaluator.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
+#include "train/augment_options.h"
 #include "train/device.h"
 #include "train/ema.h"
 #include "train/optimizer.h"
@@ -66,17 +67,6 @@ absl::Status CheckSchedule(const TrainConfig& config) {
   }
   LOWBIT_RETURN_IF_ERROR(InRange("one_cycle.initial_divisor", cycle.initial_divisor(), 1, HUGE_VAL, "at least 1"));
   return InRange("one_cycle.final_divisor", cycle.final_divisor(), 1, HUGE_VAL, "at least 1");
-}
-
-AugmentOptions ToAugmentOptions(const AugmentConfig& config) {
-  AugmentOptions options;
-  options.crop_padding = config.crop_padding();
-  options.horizontal_flip = config.horizontal_flip();
-  options.brightness = config.brightness();
-  options.contrast = config.contrast();
-  options.saturation = config.saturation();
-  options.hue = config.hue();
-  return options;
 }
 
 // The images that a seed keeps for validation and those that it leaves to learn from, both ascending.

@@ -2,7 +2,6 @@
 #include <filesystem>
 #include <system_error>
 #include <utility>
-#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -57,13 +56,7 @@ class ReconstructStepImpl : public Step {
   std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
 
   absl::Status Plan(PlanState& plan) const override {
-    const auto& layers = plan.model.graph.layers();
-    const auto norm = std::find_if(layers.begin(), layers.end(),
-                                   [](const Layer& layer) { return std::holds_alternative<BatchNorm>(layer.op); });
-    if (norm != layers.end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the batch norm \"", norm->name, "\" is not folded; put a fold step before quantize"));
-    }
+    LOWBIT_RETURN_IF_ERROR(CheckFolded(plan.model.graph));
     if (BlocksToReconstruct(plan.model.graph, config_).empty()) {
       return absl::InvalidArgumentError("no block was found: no layer has a weight");
     }

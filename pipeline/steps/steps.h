@@ -27,6 +27,7 @@ absl::StatusOr<std::unique_ptr<Step>> MakeReestimateBatchNormStep(const Reestima
 absl::StatusOr<std::unique_ptr<Step>> MakeSensitivityStep(const SensitivityStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeMixedPrecisionStep(const MixedPrecisionStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeReconstructStep(const ReconstructConfig& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeDistillStep(const DistillConfig& config);
 
 }  // namespace lowbit
 

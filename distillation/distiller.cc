@@ -1,0 +1,328 @@
+#include "distillation/distiller.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/kl_div.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/softmax.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "base/explicit_defaults.h"
+#include "base/field_error.h"
+#include "base/fnv1a.h"
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "base/status_macros.h"
+#include "data/loader.h"
+#include "distillation/checkpoint.h"
+#include "evaluation/answer_change.h"
+#include "evaluation/batch_tensor.h"
+#include "google/protobuf/text_format.h"
+#include "learning/adam.h"
+#include "learning/learned_network.h"
+#include "model/executor.h"
+#include "model/torch_boundary.h"
+#include "quant/twin_activations.h"
+#include "train/augment_options.h"
+
+namespace lowbit {
+namespace {
+
+constexpr int64_t kEvaluationBatch = 250;
+
+// The shown loss forgets at this rate.
+constexpr double kSmoothing = 0.98;
+
+std::string CheckpointPath(const std::string& directory, const std::string& name) {
+  return absl::StrCat(directory, "/", name, ".safetensors");
+}
+
+std::string BestPath(const std::string& directory, const std::string& name) {
+  return absl::StrCat(directory, "/", name, "-best.safetensors");
+}
+
+uint64_t Digest(const std::vector<int64_t>& numbers) {
+  uint64_t digest = kFnv1aStart;
+  for (const int64_t number : numbers) digest = Fnv1a(digest, static_cast<uint64_t>(number));
+  return digest;
+}
+
+class Distiller {
+ public:
+  explicit Distiller(const DistillRequest& request)
+      : request_(request),
+        config_(request.config),
+        steps_per_epoch_(static_cast<int64_t>(request.learn.size()) / config_.batch_size()) {}
+
+  absl::StatusOr<DistillResult> Run();
+
+ private:
+  absl::Status Start();
+  absl::Status Resume();
+  absl::Status Epoch();
+  absl::Status Learn(DistillEpoch& epoch);
+  absl::StatusOr<double> Step(Batch& batch, int64_t step);
+  absl::Status Measure(const QuantizedModel& model, DistillEpoch& epoch) const;
+  absl::Status Keep(const QuantizedModel& model, const DistillEpoch& epoch);
+  absl::StatusOr<std::string> Fingerprint() const;
+  // Rises as a line over the warm-up, and falls to 0 as a cosine until the end.
+  double RateFactor(int64_t step) const;
+  // What optimizers move, by name.
+  ParameterMap Learned() const;
+
+  const DistillRequest& request_;
+  const DistillConfig& config_;
+  const int64_t steps_per_epoch_;
+  std::unique_ptr<LearnedNetwork> network_;
+  std::optional<Executor> teacher_;
+  std::optional<Optimizer> weights_, weight_scales_, activation_scales_, biases_;
+  DistillCheckpoint state_;
+  std::optional<QuantizedModel> best_;
+};
+
+double Distiller::RateFactor(int64_t step) const {
+  const int64_t steps = config_.epochs() * steps_per_epoch_;
+  const double rising = static_cast<double>(step + 1) / std::max(1.0, static_cast<double>(config_.warmup_steps()));
+  return std::min(1.0, rising) * CosineFactor(step, steps);
+}
+
+ParameterMap Distiller::Learned() const {
+  ParameterMap all;
+  const auto add = [&](const char* kind, const ParameterMap& some) {
+    for (const auto& [name, tensor] : some) all[absl::StrCat(kind, "/", name)] = tensor;
+  };
+  add("weight", network_->roundings());
+  add("weight_scale", network_->weight_scales());
+  add("activation_scale", network_->activation_scales());
+  add("bias", network_->biases());
+  return all;
+}
+
+absl::StatusOr<std::string> Distiller::Fingerprint() const {
+  DistillConfig full = config_;
+  SetDefaultsExplicitly(full);
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(full, &text);
+  LOWBIT_ASSIGN_OR_RETURN(const std::string start, SerializeQuantizedModel(*request_.start));
+  return absl::StrCat(
+      text, "seed: ", request_.seed, "\nthreads: ", at::get_num_threads(),
+      "\nimages to learn from: ", request_.learn.size(), ", ", absl::Hex(Digest(request_.learn), absl::kZeroPad16),
+      "\nimages held out: ", request_.hold_out.size(), ", ", absl::Hex(Digest(request_.hold_out), absl::kZeroPad16),
+      "\nfloat network: ", absl::Hex(DigestParameters(request_.float_model->parameters), absl::kZeroPad16),
+      "\nquantized network: ", absl::Hex(Fnv1a(kFnv1aStart, start), absl::kZeroPad16));
+}
+
+absl::Status Distiller::Start() {
+  LearnedNetworkOptions options;
+  options.rounding = config_.weight_rate() > 0 ? LearnedRounding::kLatent : LearnedRounding::kAsChosen;
+  options.weight_scales = options.activation_scales = config_.scale_rate() > 0;
+  options.biases = config_.bias_rate() > 0;
+  LOWBIT_ASSIGN_OR_RETURN(network_, LearnedNetwork::Create(*request_.float_model, *request_.start, options));
+  LOWBIT_ASSIGN_OR_RETURN(teacher_, Executor::Create(request_.float_model->graph, request_.float_model->parameters));
+  weights_.emplace(PlainAdam(), network_->roundings());
+  weight_scales_.emplace(PlainAdam(), network_->weight_scales());
+  activation_scales_.emplace(PlainAdam(), network_->activation_scales());
+  biases_.emplace(PlainAdam(), network_->biases());
+  LOWBIT_ASSIGN_OR_RETURN(state_.fingerprint, Fingerprint());
+  best_ = *request_.start;
+  if (request_.resume) return Resume();
+  DistillEpoch start;
+  LOWBIT_RETURN_IF_ERROR(Measure(*request_.start, start));
+  state_.history = {start};
+  return request_.on_epoch == nullptr ? absl::OkStatus() : request_.on_epoch(start);
+}
+
+absl::Status Distiller::Resume() {
+  const std::string path = CheckpointPath(request_.directory, request_.name);
+  LOWBIT_ASSIGN_OR_RETURN(state_, LoadDistillCheckpoint(path, state_.fingerprint));
+  {
+    const c10::AutoGradMode no_gradients(false);
+    for (auto& [name, tensor] : Learned()) {
+      const auto found = state_.learned.find(name);
+      if (found == state_.learned.end() || found->second.sizes() != tensor.sizes()) {
+        return absl::InvalidArgumentError(absl::StrCat(path, ": \"", name, "\" is missing or has another shape"));
+      }
+      at::Tensor(tensor).copy_(found->second);
+    }
+  }
+  std::pair<const char*, Optimizer*> optimizers[] = {{"weight/", &*weights_},
+                                                     {"weight_scale/", &*weight_scales_},
+                                                     {"activation_scale/", &*activation_scales_},
+                                                     {"bias/", &*biases_}};
+  for (auto& [prefix, optimizer] : optimizers) {
+    ParameterMap slots;
+    for (const auto& [name, tensor] : state_.optimizer) {
+      absl::string_view rest = name;
+      if (absl::ConsumePrefix(&rest, prefix)) slots[std::string(rest)] = tensor;
+    }
+    const absl::Status restored = optimizer->Restore(slots, state_.optimizer_steps);
+    if (!restored.ok()) return absl::Status(restored.code(), absl::StrCat(path, ": ", restored.message()));
+  }
+  if (state_.best_epoch > 0) {
+    LOWBIT_ASSIGN_OR_RETURN(best_, LoadQuantizedModel(BestPath(request_.directory, request_.name)));
+  }
+  LogLine(absl::StrCat("resuming ", path, " after epoch ", state_.history.size() - 1, " of ", config_.epochs()));
+  return absl::OkStatus();
+}
+
+// KL divergence of the softmax of logits / T, mean over the images, times T^2, so that gradients keep their size.
+absl::StatusOr<double> Distiller::Step(Batch& batch, int64_t step) {
+  const at::Tensor images = ImagesTensor(batch);
+  LOWBIT_ASSIGN_OR_RETURN(const at::Tensor wanted, teacher_->Forward(images));
+  network_->Write();
+  LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network_->Forward(images, {}));
+  const double t = config_.temperature();
+  const at::Tensor loss =
+      at::kl_div(at::log_softmax(logits.div(t), 1), at::softmax(wanted.div(t), 1), at::Reduction::Sum)
+          .mul(t * t / static_cast<double>(batch.size()));
+  const double value = loss.item<double>();
+  if (!std::isfinite(value)) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("the loss became %g at step %d; lower rates may help", value, step));
+  }
+  loss.backward();
+  network_->Back();
+  const double factor = RateFactor(step);
+  weights_->Step(factor * config_.weight_rate());
+  weight_scales_->Step(factor * config_.scale_rate());
+  activation_scales_->Step(factor * config_.scale_rate());
+  biases_->Step(factor * config_.bias_rate());
+  network_->KeepScales();
+  return value;
+}
+
+absl::Status Distiller::Learn(DistillEpoch& epoch) {
+  LoaderOptions options;
+  const std::vector<int64_t> order =
+      ShuffledOrder(static_cast<int64_t>(request_.learn.size()), request_.seed, static_cast<uint64_t>(epoch.epoch));
+  const int64_t used = steps_per_epoch_ * config_.batch_size();
+  for (int64_t i = 0; i < used; ++i) {
+    options.order.push_back(request_.learn[static_cast<size_t>(order[static_cast<size_t>(i)])]);
+  }
+  options.batch_size = config_.batch_size();
+  options.normalization = request_.normalization;
+  options.augment = ToAugmentOptions(config_.augment());
+  options.seed = request_.seed;
+  options.epoch = static_cast<uint64_t>(epoch.epoch);
+  LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
+  Progress progress(absl::StrCat("distill epoch ", epoch.epoch, "/", config_.epochs()), used);
+  double smooth = -1;
+  for (int64_t i = 0; i < steps_per_epoch_; ++i) {
+    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
+    LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
+    LOWBIT_ASSIGN_OR_RETURN(const double loss, Step(*batch, (epoch.epoch - 1) * steps_per_epoch_ + i));
+    epoch.train_kl += loss / static_cast<double>(steps_per_epoch_);
+    smooth = smooth < 0 ? loss : kSmoothing * smooth + (1 - kSmoothing) * loss;
+    progress.Advance(batch->size());
+    progress.SetNote(absl::StrFormat("KL %.4f", smooth));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch) const {
+  LoaderOptions options;
+  options.order = request_.hold_out;
+  options.batch_size = kEvaluationBatch;
+  options.normalization = request_.normalization;
+  LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
+  LOWBIT_ASSIGN_OR_RETURN(QuantizedSegment network, QuantizedSegment::Create(model, model.graph));
+  AnswerChange change;
+  while (true) {
+    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
+    LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
+    if (!batch.has_value()) break;
+    const at::Tensor images = ImagesTensor(*batch);
+    LOWBIT_ASSIGN_OR_RETURN(const at::Tensor wanted, teacher_->Forward(images));
+    LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network.executor.Forward(images, &network.hook));
+    LOWBIT_RETURN_IF_ERROR(change.Add(wanted, logits));
+  }
+  epoch.held_out_kl = change.kl();
+  epoch.held_out_same = change.same_top1();
+  return absl::OkStatus();
+}
+
+// The best model is written before the checkpoint that counts it: killed between the two, the epoch is run again and
+// writes the same.
+absl::Status Distiller::Keep(const QuantizedModel& model, const DistillEpoch& epoch) {
+  const bool better = epoch.held_out_kl < state_.history[static_cast<size_t>(state_.best_epoch)].held_out_kl;
+  state_.history.push_back(epoch);
+  if (better) {
+    state_.best_epoch = epoch.epoch;
+    best_ = model;
+    LOWBIT_RETURN_IF_ERROR(SaveQuantizedModel(BestPath(request_.directory, request_.name), model));
+  }
+  state_.learned = Learned();
+  state_.optimizer.clear();
+  const std::pair<const char*, const Optimizer*> optimizers[] = {{"weight/", &*weights_},
+                                                                 {"weight_scale/", &*weight_scales_},
+                                                                 {"activation_scale/", &*activation_scales_},
+                                                                 {"bias/", &*biases_}};
+  for (const auto& [prefix, optimizer] : optimizers) {
+    for (const auto& [name, tensor] : optimizer->slots()) state_.optimizer[absl::StrCat(prefix, name)] = tensor;
+  }
+  state_.optimizer_steps = weights_->steps();
+  return SaveDistillCheckpoint(CheckpointPath(request_.directory, request_.name), state_);
+}
+
+absl::Status Distiller::Epoch() {
+  DistillEpoch epoch;
+  epoch.epoch = static_cast<int>(state_.history.size());
+  const auto start = std::chrono::steady_clock::now();
+  LOWBIT_RETURN_IF_ERROR(Learn(epoch));
+  LOWBIT_ASSIGN_OR_RETURN(const QuantizedModel model, network_->Harden());
+  LOWBIT_RETURN_IF_ERROR(Measure(model, epoch));
+  epoch.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  LOWBIT_RETURN_IF_ERROR(Keep(model, epoch));
+  return request_.on_epoch == nullptr ? absl::OkStatus() : request_.on_epoch(epoch);
+}
+
+absl::StatusOr<DistillResult> Distiller::Run() {
+  LOWBIT_RETURN_IF_ERROR(Start());
+  while (static_cast<int>(state_.history.size()) <= config_.epochs()) LOWBIT_RETURN_IF_ERROR(Epoch());
+  return DistillResult{*std::move(best_), state_.best_epoch, state_.history};
+}
+
+}  // namespace
+
+bool HasDistillCheckpoint(const std::string& directory, const std::string& name) {
+  std::error_code error;
+  return std::filesystem::exists(CheckpointPath(directory, name), error);
+}
+
+absl::Status CheckDistillConfig(const DistillConfig& config) {
+  constexpr double kMost = 1e9;
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("epochs", config.epochs(), 1, kMost, "at least 1"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("num_images", config.num_images(), 0, kMost, "at least 0"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("batch_size", config.batch_size(), 1, kMost, "at least 1"));
+  if (config.num_images() > 0 && config.num_images() < config.batch_size()) {
+    return FieldError("num_images", absl::StrCat("must be at least batch_size, ", config.batch_size(), ", or 0; got ",
+                                                 config.num_images()));
+  }
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("weight_rate", config.weight_rate(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("scale_rate", config.scale_rate(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("bias_rate", config.bias_rate(), 0, 1, "in [0, 1]"));
+  if (config.weight_rate() == 0 && config.scale_rate() == 0 && config.bias_rate() == 0) {
+    return FieldError("weight_rate", "is 0 as scale_rate and bias_rate are, so there is nothing to learn");
+  }
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("warmup_steps", config.warmup_steps(), 0, kMost, "at least 0"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]"));
+  return CheckFieldRange("held_out_images", config.held_out_images(), 1, kMost, "at least 1");
+}
+
+absl::StatusOr<DistillResult> Distill(const DistillRequest& request) {
+  return CatchTorch([&] { return Distiller(request).Run(); });
+}
+
+}  // namespace lowbit

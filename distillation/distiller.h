@@ -1,0 +1,66 @@
+#ifndef LOWBIT_DISTILLATION_DISTILLER_H_
+#define LOWBIT_DISTILLATION_DISTILLER_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "data/dataset.h"
+#include "data/normalize.h"
+#include "distillation/distill_config.pb.h"
+#include "model/parameters.h"
+#include "quant/quantized_model.h"
+
+namespace lowbit {
+
+// What one epoch came to. KL divergences are means over the images, in nats, of the quantized network's answers from
+// the float network's.
+struct DistillEpoch {
+  int epoch = 0;             // from 1; 0: the start
+  double train_kl = 0;       // while learning; with the config's temperature
+  double held_out_kl = 0;    // without it
+  double held_out_same = 0;  // of the held-out images, the part whose top-1 is the float network's
+  double seconds = 0;
+};
+
+struct DistillRequest {
+  const Model* float_model;     // folded
+  const QuantizedModel* start;  // made from it
+  const Dataset* dataset;       // the training images
+  Normalization normalization;
+  std::vector<int64_t> learn, hold_out;  // images, none in both
+  DistillConfig config;                  // spelled out
+  uint64_t seed = 0;
+  // Where "distillation.safetensors", a checkpoint of each epoch, and "distillation-best.safetensors" go. The folder
+  // must exist. `name` stands for "distillation".
+  std::string directory;
+  std::string name = "distillation";
+  bool resume = false;  // go on from the checkpoint
+  std::function<absl::Status(const DistillEpoch&)> on_epoch;
+};
+
+struct DistillResult {
+  QuantizedModel model;               // of the best epoch
+  int best_epoch = 0;                 // 0: the start
+  std::vector<DistillEpoch> history;  // the start, and each epoch
+};
+
+// Tunes the float weights behind the quantized ones, all scales (LSQ, arXiv 1902.08153) and biases by Adam, with the KL
+// divergence of the network's answers from the float network's as the loss. The best epoch by the held-out images'
+// divergence counts. Errors: of the data and the disk; Cancelled on an interrupt, after which the last finished epoch
+// can be gone on from to the same result; FailedPrecondition if the loss becomes infinite or NaN, or if a checkpoint is
+// of another distillation.
+absl::StatusOr<DistillResult> Distill(const DistillRequest& request);
+
+// Whether there is a checkpoint to go on from.
+bool HasDistillCheckpoint(const std::string& directory, const std::string& name);
+
+// FieldError for the first field out of range. Of a config that is spelled out.
+absl::Status CheckDistillConfig(const DistillConfig& config);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_DISTILLATION_DISTILLER_H_

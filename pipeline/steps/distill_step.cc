@@ -1,0 +1,124 @@
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/field_error.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "base/status_macros.h"
+#include "data/augment.h"
+#include "distillation/distiller.h"
+#include "pipeline/calibration_images.h"
+#include "pipeline/steps/steps.h"
+#include "train/augment_options.h"
+
+namespace lowbit {
+namespace {
+
+// Keeps the choice of held-out images apart from the seed's other random choices.
+constexpr uint64_t kHeldOutImages = 0x64697374;  // "dist"
+
+class DistillStepImpl : public Step {
+ public:
+  explicit DistillStepImpl(const DistillConfig& config) : config_(config) {}
+
+  std::string name() const override { return "distill"; }
+  std::vector<Fact> needs() const override { return {Fact::kWeights, Fact::kQuantized, Fact::kFloatTwin}; }
+  std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
+
+  absl::Status Plan(PlanState& plan) const override {
+    LOWBIT_RETURN_IF_ERROR(CheckFolded(plan.model.graph));
+    LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
+    LOWBIT_RETURN_IF_ERROR(
+        PrependField(ValidateAugment(ToAugmentOptions(config_.augment()), train->image_shape()), "augment"));
+    if (config_.num_images() > 0) LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("num_images", config_.num_images(), plan));
+    const int64_t least = config_.num_images() > 0 ? config_.num_images() : config_.batch_size();
+    if (config_.held_out_images() + least <= train->size()) return absl::OkStatus();
+    return FieldError("held_out_images",
+                      absl::StrCat("must leave ", least, " of the ", train->size(),
+                                   " training images to learn from, got ", config_.held_out_images()));
+  }
+
+  absl::Status Run(const RunContext& context, RunState& state) const override {
+    LOWBIT_RETURN_IF_ERROR(MakeDirs(context.folder));
+    LOWBIT_ASSIGN_OR_RETURN(DistillRequest request, Request(context, state));
+    request.on_epoch = [&](const DistillEpoch& epoch) {
+      LogLine(Describe(epoch));
+      return context.events == nullptr ? absl::OkStatus() : WriteEvents(epoch, context.events);
+    };
+    LOWBIT_ASSIGN_OR_RETURN(DistillResult result, Distill(request));
+    const DistillEpoch& best = result.history[static_cast<size_t>(result.best_epoch)];
+    LogLine(result.best_epoch == 0
+                ? std::string("distill: no epoch came closer to the float network than the start, which stays")
+                : absl::StrFormat("distill: epoch %d was the best, KL %.4f on the images held out, %.4f at the start",
+                                  result.best_epoch, best.held_out_kl, result.history.front().held_out_kl));
+    auto& record = context.report->steps.back();
+    record["images"] = request.learn.size();
+    record["best_epoch"] = result.best_epoch;
+    for (const DistillEpoch& epoch : result.history) {
+      record["epochs"].push_back({{"epoch", epoch.epoch},
+                                  {"train_kl", epoch.train_kl},
+                                  {"held_out_kl", epoch.held_out_kl},
+                                  {"held_out_same", epoch.held_out_same},
+                                  {"seconds", epoch.seconds}});
+    }
+    state.quantized = std::make_shared<QuantizedModel>(std::move(result.model));
+    return absl::OkStatus();
+  }
+
+ private:
+  static std::string Describe(const DistillEpoch& epoch) {
+    const std::string held_out = absl::StrFormat("held-out KL %.4f, %.2f %% answered as the float network does",
+                                                 epoch.held_out_kl, 100 * epoch.held_out_same);
+    if (epoch.epoch == 0) return absl::StrCat("distill: at the start ", held_out);
+    return absl::StrFormat("distill epoch %d: KL %.4f, %s, %s", epoch.epoch, epoch.train_kl, held_out,
+                           FormatDuration(epoch.seconds));
+  }
+
+  static absl::Status WriteEvents(const DistillEpoch& epoch, EventWriter* events) {
+    if (epoch.epoch > 0) LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/KL", epoch.epoch, epoch.train_kl));
+    LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/held-out KL", epoch.epoch, epoch.held_out_kl));
+    return events->AddScalar("distill/held-out same top-1", epoch.epoch, epoch.held_out_same);
+  }
+
+  absl::StatusOr<DistillRequest> Request(const RunContext& context, const RunState& state) const {
+    DistillRequest request;
+    request.float_model = &state.model;
+    request.start = state.quantized.get();
+    LOWBIT_ASSIGN_OR_RETURN(request.dataset, context.data->Get(Split::kTrain));
+    request.normalization = context.data->normalization();
+    request.config = config_;
+    request.seed = context.seed;
+    request.directory = context.folder;
+    const auto& steps = context.report->steps;
+    const auto number = std::count_if(steps.begin(), steps.end(), [&](const nlohmann::ordered_json& step) {
+      return step["step"] == "distill" && step["variant"] == context.variant;
+    });
+    if (number > 1) absl::StrAppend(&request.name, "-", number);
+    request.resume = context.resume && HasDistillCheckpoint(request.directory, request.name);
+    const int64_t size = request.dataset->size();
+    // In the order drawn: a smaller number to learn from is a part of a larger one's.
+    request.learn = config_.num_images() > 0 ? DrawImages(size, config_.num_images(), context.seed, kCalibrationImages)
+                                             : std::vector<int64_t>();
+    request.hold_out = DrawUnseenImages(size, config_.held_out_images(), context.seed, kHeldOutImages, request.learn);
+    std::sort(request.hold_out.begin(), request.hold_out.end());
+    if (config_.num_images() > 0) return request;
+    for (int64_t i = 0; i < size; ++i) {
+      if (!std::binary_search(request.hold_out.begin(), request.hold_out.end(), i)) request.learn.push_back(i);
+    }
+    return request;
+  }
+
+  const DistillConfig config_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Step>> MakeDistillStep(const DistillConfig& config) {
+  LOWBIT_RETURN_IF_ERROR(CheckDistillConfig(config));
+  return std::make_unique<DistillStepImpl>(config);
+}
+
+}  // namespace lowbit
