@@ -1,7 +1,6 @@
 // Greedy rounding with compensation of errors, OBQ. docs/quantizers/obq.md says more.
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
@@ -13,16 +12,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "quant/channel_grid.h"
+#include "quant/compensated_rounding.h"
 #include "quant/gram_inverse.h"
-#include "quant/input_statistics.h"
-#include "quant/parallel_for.h"
 #include "quant/quantizer_registry.h"
 #include "quant/span_kernels.h"
-#include "quant/weight_grids.h"
 #include "quantizers/obq/options.pb.h"
 
 namespace lowbit {
@@ -116,11 +111,8 @@ class RowRounder {
 class Obq : public Quantizer {
  public:
   static absl::StatusOr<std::unique_ptr<Quantizer>> Create(const ObqOptions& options) {
-    if (!(options.damping() >= 0 && options.damping() <= 1000)) {
-      return FieldError("damping", absl::StrCat("must be in [0, 1000], got ", options.damping()));
-    }
-    LOWBIT_ASSIGN_OR_RETURN(const SearchedGrids grids, SearchedGrids::Create(options));
-    return std::unique_ptr<Quantizer>(new Obq(options.damping(), grids));
+    LOWBIT_ASSIGN_OR_RETURN(const CompensatedRounding rounding, CompensatedRounding::Create(options));
+    return std::unique_ptr<Quantizer>(new Obq(rounding));
   }
 
   WeightStatsRequest weight_stats_request() const override {
@@ -134,34 +126,20 @@ class Obq : public Quantizer {
   }
 
  private:
-  Obq(double damping, const SearchedGrids& grids) : damping_(damping), grids_(grids) {}
+  explicit Obq(const CompensatedRounding& rounding) : rounding_(rounding) {}
 
   absl::StatusOr<QuantizedTensor> DoQuantizeWeight(const WeightView& view) const override {
-    QuantParams params = grids_.Of(view.weight, view.bits);
-    at::Tensor codes = at::empty(view.weight.sizes(), at::kInt);
-    const at::Tensor grams = view.input->Gram();
-    const int64_t size = view.input->row_size();
-    const int64_t rows = view.weight.size(0) / view.input->groups();  // of a group
-    const float* const weights = view.weight.data_ptr<float>();
-    int32_t* const out = codes.data_ptr<int32_t>();
-    for (int64_t g = 0; g < view.input->groups(); ++g) {
-      const auto factor = InverseGramFactor(grams[g], damping_);
-      if (!factor.ok()) {
-        return absl::Status(factor.status().code(),
-                            absl::StrCat(view.layer.name, ".weight: ", factor.status().message()));
-      }
-      const at::Tensor inverse = at::mm(factor->t(), *factor).contiguous();
-      const double* const h = inverse.data_ptr<double>();
-      ParallelFor(rows, [&](int64_t r) {
-        const int64_t o = g * rows + r;
-        RowRounder(weights + o * size, h, size).Round(ChannelGrid(params, static_cast<size_t>(o)), out + o * size);
-      });
-    }
-    return QuantizedTensor{std::move(params), std::move(codes)};
+    return rounding_.Quantize(view, [](const at::Tensor& gram, double damping) -> absl::StatusOr<RoundRow> {
+      LOWBIT_ASSIGN_OR_RETURN(const at::Tensor factor, InverseGramFactor(gram, damping));
+      at::Tensor inverse = at::mm(factor.t(), factor).contiguous();
+      return [inverse = std::move(inverse)](const float* weights, const ChannelGrid& grid, int32_t* codes) {
+        RowRounder(weights, inverse.data_ptr<double>(), inverse.size(0)).Round(grid, codes);
+        return true;
+      };
+    });
   }
 
-  const double damping_;
-  const SearchedGrids grids_;
+  const CompensatedRounding rounding_;
 };
 
 LOWBIT_REGISTER_QUANTIZER("obq", ObqOptions, Obq);
