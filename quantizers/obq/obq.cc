@@ -23,6 +23,9 @@
 namespace lowbit {
 namespace {
 
+// Of a pivot, as a share of what it was at the beginning, this much has to be left: less is made of rounding errors.
+constexpr double kPivotShare = 1e-12;
+
 // The weights of one output that are left, and the inverse H of their Gram matrix: of which only the lower triangle is
 // held, row by row without gaps, so that what is left stays together in memory.
 class RowRounder {
@@ -31,15 +34,21 @@ class RowRounder {
   RowRounder(const float* weights, const double* inverse, int64_t size)
       : left_(size),
         w_(weights, weights + size),
+        smallest_(static_cast<size_t>(size)),
         index_(static_cast<size_t>(size)),
         column_(static_cast<size_t>(size)) {
     std::iota(index_.begin(), index_.end(), int64_t{0});
     h_.reserve(static_cast<size_t>(size * (size + 1) / 2));
-    for (int64_t i = 0; i < size; ++i) h_.insert(h_.end(), inverse + i * size, inverse + i * size + i + 1);
+    for (int64_t i = 0; i < size; ++i) {
+      h_.insert(h_.end(), inverse + i * size, inverse + i * size + i + 1);
+      smallest_[static_cast<size_t>(i)] = kPivotShare * h_.back();
+    }
   }
 
-  void Round(const ChannelGrid& grid, int32_t* codes) {
+  // False if pivots were lost to rounding errors: the codes then mean nothing.
+  bool Round(const ChannelGrid& grid, int32_t* codes) {
     while (left_ > 0) {
+      if (!PivotsAreLeft()) return false;
       const int64_t j = Choose(grid);
       const double w = w_[static_cast<size_t>(j)];
       const int32_t code = grid.Quantize(static_cast<float>(w));
@@ -54,10 +63,19 @@ class RowRounder {
         SubtractMultiple(column_[static_cast<size_t>(i)] / pivot, column_.data(), Row(i), i + 1);
       }
     }
+    return true;
   }
 
  private:
   double* Row(int64_t i) { return h_.data() + i * (i + 1) / 2; }
+
+  // Each H_jj > 0 by more than rounding errors.
+  bool PivotsAreLeft() {
+    for (int64_t i = 0; i < left_; ++i) {
+      if (!(Row(i)[i] > smallest_[static_cast<size_t>(i)])) return false;
+    }
+    return true;
+  }
 
   // The one that costs least: argmin (w_j - q_j)^2 / H_jj. But one that is off by more than half a step lies outside of
   // the grid. That cannot be helped, so the furthest is dealt with first, while many are left to make up for it.
@@ -97,13 +115,15 @@ class RowRounder {
     Row(j)[j] = from[last];
     for (int64_t i = j + 1; i < last; ++i) Row(i)[j] = from[i];
     w_[static_cast<size_t>(j)] = w_[static_cast<size_t>(last)];
+    smallest_[static_cast<size_t>(j)] = smallest_[static_cast<size_t>(last)];
     index_[static_cast<size_t>(j)] = index_[static_cast<size_t>(last)];
     column_[static_cast<size_t>(j)] = column_[static_cast<size_t>(last)];
   }
 
   int64_t left_;
   std::vector<double> w_;
-  std::vector<int64_t> index_;  // of the inputs
+  std::vector<double> smallest_;  // that H_jj may become
+  std::vector<int64_t> index_;    // of the inputs
   std::vector<double> column_;
   std::vector<double> h_;
 };
@@ -133,8 +153,7 @@ class Obq : public Quantizer {
       LOWBIT_ASSIGN_OR_RETURN(const at::Tensor factor, InverseGramFactor(gram, damping));
       at::Tensor inverse = at::mm(factor.t(), factor).contiguous();
       return [inverse = std::move(inverse)](const float* weights, const ChannelGrid& grid, int32_t* codes) {
-        RowRounder(weights, inverse.data_ptr<double>(), inverse.size(0)).Round(grid, codes);
-        return true;
+        return RowRounder(weights, inverse.data_ptr<double>(), inverse.size(0)).Round(grid, codes);
       };
     });
   }
