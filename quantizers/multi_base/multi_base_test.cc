@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/field_error.h"
@@ -14,8 +15,10 @@
 namespace lowbit {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
 using testing::FloatNear;
+using testing::Truly;
 
 QuantizedTensor QuantizeRow(const std::vector<float>& row, int bits,
                             const MultiBaseOptions& options = MultiBaseOptions()) {
@@ -120,6 +123,22 @@ TEST(MultiBaseTest, ConstantChannels) {
       }
     }
   }
+}
+
+TEST(MultiBaseTest, HugeValuesStayFinite) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  for (const MultiBaseOptions& options : {MultiBaseOptions(), Shifted()}) {
+    for (const std::vector<float>& values : {std::vector<float>{3e38f, -3e38f, 1e38f}, std::vector<float>{kMax, -kMax},
+                                             std::vector<float>{kMax, kMax, kMax}, std::vector<float>{-kMax, -3e38f},
+                                             std::vector<float>{0, 3e38f, kMax}}) {
+      for (const int bits : {1, 2, 3, 8}) {
+        const QuantizedTensor row = QuantizeRow(values, bits, options);
+        EXPECT_TRUE(row.params.Validate().ok()) << row.params.Validate();
+        EXPECT_THAT(ChannelGrid(row.params, 0).Values(), Each(Truly([](float x) { return std::isfinite(x); }))) << bits;
+      }
+    }
+  }
+  EXPECT_THAT(ChannelGrid(QuantizeRow({3e38f, -3e38f}, 1).params, 0).Values(), ElementsAre(-kMax / 2, kMax / 2));
 }
 
 TEST(MultiBaseTest, RefusesActivationsAndOptions) {
