@@ -191,10 +191,7 @@ class MultiBase : public Quantizer {
   }
 
   absl::Status Supports(const Layer& layer, Role role, int bits) const override {
-    LOWBIT_RETURN_IF_ERROR(SupportsEverything(layer, role, bits));
-    if (role == Role::kActivation) {
-      return FieldError("name", "multi_base quantizes weights only; take another quantizer for activations");
-    }
+    LOWBIT_RETURN_IF_ERROR(SupportsWeightsOnly(layer, role, bits));
     if (bits <= 8) return absl::OkStatus();
     return FieldError("bits", absl::StrCat("must be 1 to 8 for multi_base, got ", bits));
   }

@@ -144,7 +144,8 @@ TEST(MultiBaseTest, HugeValuesStayFinite) {
 TEST(MultiBaseTest, RefusesActivationsAndOptions) {
   const auto quantizer = CreateQuantizerWith("multi_base", MultiBaseOptions());
   const absl::Status status = (*quantizer)->Supports(Layer{"relu", Relu{}, {0}}, Role::kActivation, 2);
-  EXPECT_EQ(status.message(), "multi_base quantizes weights only; take another quantizer for activations");
+  EXPECT_EQ(status.message(),
+            "quantizes weights only, and this is the output of relu; mse or percentile serve activations");
   EXPECT_EQ(ErrorField(status), "name");
   EXPECT_EQ((*quantizer)->Supports(Layer{"fc", Linear{4, 2, true}, {0}}, Role::kWeight, 16).message(),
             "must be 1 to 8 for multi_base, got 16");
