@@ -1,8 +1,6 @@
 #include "pipeline/sequential_fit.h"
 
 #include <algorithm>
-#include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -11,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/interrupt.h"
 #include "base/status_macros.h"
-#include "evaluation/batch_tensor.h"
 #include "model/executor.h"
 #include "model/passes/segment.h"
+#include "pipeline/calibration_images.h"
 #include "quant/fake_quant_model.h"
 
 namespace lowbit {
@@ -90,20 +88,11 @@ FitTarget ChooseTarget(const Graph& graph, int layer, const std::set<int>& pendi
 
 absl::StatusOr<SequentialFitter> SequentialFitter::Create(const Model& model, const CalibrationImages& images,
                                                           int64_t num_images, DataSource* data) {
-  LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, data->Get(Split::kTrain));
-  LoaderOptions options;
-  options.order = images.indices;
-  options.order.resize(static_cast<size_t>(num_images));
-  options.batch_size = images.batch_size;
-  options.normalization = data->normalization();
-  LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
   SequentialFitter fitter(model);
-  while (true) {
-    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-    LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
-    if (!batch.has_value()) break;
-    fitter.float_.push_back(ImagesTensor(*batch).clone());
-  }
+  LOWBIT_RETURN_IF_ERROR(LoadCalibrationImages(images, num_images, data, [&](const at::Tensor& batch) {
+    fitter.float_.push_back(batch.clone());
+    return absl::OkStatus();
+  }));
   fitter.quantized_ = fitter.float_;
   return fitter;
 }
