@@ -161,10 +161,12 @@ absl::Status MixedPrecisionStepImpl::Plan(PlanState& plan) const {
     const auto kept = options.kept.find(layer);
     const std::vector<int> one = kept == options.kept.end() ? std::vector<int>() : std::vector<int>{kept->second};
     const std::vector<int>& reads = options.same ? options.weight_bits : options.activation_bits;
+    const std::vector<int>& bits = one.empty() ? options.weight_bits : one;
     plan.quantization.push_back(
-        {graph.layer(layer).name, widths(*measured.options.weights, one.empty() ? options.weight_bits : one),
+        {graph.layer(layer).name, widths(*measured.options.weights, bits),
          activations ? widths(*measured.options.activations, one.empty() ? reads : one) : "float",
-         graph.layer(graph.layer(layer).inputs.front()).name});
+         graph.layer(graph.layer(layer).inputs.front()).name,
+         measured.options.weights->rounds_to_nearest() ? 0 : *std::max_element(bits.begin(), bits.end())});
   }
   return absl::OkStatus();
 }

@@ -73,6 +73,8 @@ class Gptq : public Quantizer {
     return SupportsWeightsOnly(layer, role, bits);
   }
 
+  bool rounds_to_nearest() const override { return false; }
+
  private:
   Gptq(const GptqOptions& options, const CompensatedRounding& rounding)
       : act_order_(options.act_order()), rounding_(rounding) {}

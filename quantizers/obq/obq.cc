@@ -145,6 +145,8 @@ class Obq : public Quantizer {
     return SupportsWeightsOnly(layer, role, bits);
   }
 
+  bool rounds_to_nearest() const override { return false; }
+
  private:
   explicit Obq(const CompensatedRounding& rounding) : rounding_(rounding) {}
 
