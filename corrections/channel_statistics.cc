@@ -2,9 +2,12 @@
 
 #include <cmath>
 #include <cstddef>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "model/graph.h"
 #include "quant/parallel_for.h"
 
 namespace lowbit {
@@ -27,6 +30,10 @@ double SumOfSquares(const float* x, int64_t size, double mean) {
 absl::Status ChannelStatistics::Observe(const at::Tensor& x) {
   LOWBIT_CHECK(x.dim() >= 2 && x.scalar_type() == at::kFloat, "expected float [N, C, ...], got ", x.dim(),
                " dimensions");
+  if (x.numel() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("there are no values, in a tensor of shape ", ShapeToString(x.sizes().vec())));
+  }
   const at::Tensor dense = x.contiguous();
   const int64_t images = dense.size(0), channels = dense.size(1);
   const int64_t pixels = dense.numel() / (images * channels);

@@ -16,7 +16,8 @@ namespace lowbit {
 class ChannelStatistics {
  public:
   // x: float32 [N, C, ...] on the CPU, with the same C in each call. InvalidArgument, with nothing taken over, if
-  // values are NaN or infinite: "channel 3 has NaN or infinite values".
+  // values are NaN or infinite: "channel 3 has NaN or infinite values"; or if there are none: "there are no values, in
+  // a tensor of shape [0, 3, 4, 4]".
   absl::Status Observe(const at::Tensor& x);
 
   // Values of each channel so far.

@@ -48,6 +48,15 @@ TEST(ChannelStatisticsTest, NoImages) {
   EXPECT_THAT(ChannelStatistics().moments().mean, IsEmpty());
 }
 
+TEST(ChannelStatisticsTest, RefusesTensorsWithoutValues) {
+  ChannelStatistics statistics;
+  EXPECT_EQ(statistics.Observe(at::empty({0, 3, 4, 4})).message(),
+            "there are no values, in a tensor of shape [0, 3, 4, 4]");
+  EXPECT_EQ(statistics.Observe(at::empty({2, 3, 0, 4})).message(),
+            "there are no values, in a tensor of shape [2, 3, 0, 4]");
+  EXPECT_EQ(statistics.count(), 0);
+}
+
 // A mean that is large against the spread costs a sum of squares its digits.
 TEST(ChannelStatisticsTest, SmallSpreadAroundALargeMean) {
   ChannelStatistics statistics;

@@ -30,8 +30,8 @@ ChannelMoments ClippedNormal(const ChannelMoments& x);
 //   Add         the means add up; so do the variances, as if the two were independent
 //   Subsample, PadChannels, Flatten          channel by channel; what is padded is 0
 //   GlobalAvgPool, AvgPool without padding   the mean stays; the standard deviation is not known
-//   Conv2d without padding, Linear           mean = weight * mean of the input + bias; the standard deviation is not
-//   known all others, the images too               not known
+//   Conv2d without padding, Linear           mean = weight * mean of the input + bias, without a standard deviation
+//   all others, the images too               not known
 // Parameters must be those of the graph (CheckParameters).
 std::vector<ExpectedOutput> ExpectedOutputs(const Model& model, const NetworkMoments& moments);
 

@@ -301,15 +301,17 @@ bool HasDistillCheckpoint(const std::string& directory, const std::string& name)
   return std::filesystem::exists(CheckpointPath(directory, name), error);
 }
 
+void SpellOutDistillDefaults(DistillConfig* config) {
+  config->mutable_augment();
+  if (config->has_held_out_images()) return;
+  config->set_held_out_images(config->num_images() > 0 ? std::max(1, config->num_images() / 8) : 1000);
+}
+
 absl::Status CheckDistillConfig(const DistillConfig& config) {
   constexpr double kMost = 1e9;
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("epochs", config.epochs(), 1, kMost, "at least 1"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("num_images", config.num_images(), 0, kMost, "at least 0"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("batch_size", config.batch_size(), 1, kMost, "at least 1"));
-  if (config.num_images() > 0 && config.num_images() < config.batch_size()) {
-    return FieldError("num_images", absl::StrCat("must be at least batch_size, ", config.batch_size(), ", or 0; got ",
-                                                 config.num_images()));
-  }
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("weight_rate", config.weight_rate(), 0, 1, "in [0, 1]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("scale_rate", config.scale_rate(), 0, 1, "in [0, 1]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("bias_rate", config.bias_rate(), 0, 1, "in [0, 1]"));

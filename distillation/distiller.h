@@ -58,6 +58,9 @@ absl::StatusOr<DistillResult> Distill(const DistillRequest& request);
 // Whether there is a checkpoint to go on from.
 bool HasDistillCheckpoint(const std::string& directory, const std::string& name);
 
+// Sets the fields that depend on others and are not set.
+void SpellOutDistillDefaults(DistillConfig* config);
+
 // FieldError for the first field out of range. Of a config that is spelled out.
 absl::Status CheckDistillConfig(const DistillConfig& config);
 

@@ -33,7 +33,8 @@ absl::Status AnswerChange::Add(const at::Tensor& logits, const at::Tensor& chang
     const float* const before = a.data_ptr<float>() + n * classes;
     const float* const after = b.data_ptr<float>() + n * classes;
     if (!std::all_of(after, after + classes, [](float x) { return std::isfinite(x); })) {
-      return absl::InvalidArgumentError(absl::StrCat("the network's answer to image ", n, " is NaN or infinite"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the network's answer to image ", images + n, " is NaN or infinite"));
     }
     const std::vector<double> log_p = LogSoftmax(before, classes);
     const std::vector<double> log_q = LogSoftmax(after, classes);

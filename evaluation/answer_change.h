@@ -17,7 +17,8 @@ struct AnswerChange {
 
   // Logits [N, classes], float32. For each image KL(p || q) = sum_k p_k (log p_k - log q_k), in nats, with p the
   // softmax of `logits` and q that of `changed`; and whether both have their largest logit, the first of equal ones, at
-  // the same class. InvalidArgument, with nothing taken over, if one of `changed` is NaN or infinite.
+  // the same class. InvalidArgument, with nothing taken over, if one of `changed` is NaN or infinite: "the network's
+  // answer to image 70 is NaN or infinite", counted from 0 over all that was added.
   absl::Status Add(const at::Tensor& logits, const at::Tensor& changed);
 
   double kl() const { return kl_sum / static_cast<double>(images); }

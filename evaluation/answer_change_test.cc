@@ -37,6 +37,10 @@ TEST(AnswerChangeTest, NothingIsTakenOverWithNaN) {
   const auto status = change.Add(Logits({0, 1, 0, 1}, 2), Logits({0, 1, 0, std::nanf("")}, 2));
   EXPECT_EQ(status.message(), "the network's answer to image 1 is NaN or infinite");
   EXPECT_EQ(change.images, 0);
+  ASSERT_TRUE(change.Add(Logits({0, 1, 0, 1, 2, 3}, 2), Logits({0, 1, 0, 1, 2, 3}, 2)).ok());
+  EXPECT_EQ(change.Add(Logits({0, 1, 0, 1}, 2), Logits({0, 1, 0, std::nanf("")}, 2)).message(),
+            "the network's answer to image 4 is NaN or infinite");
+  EXPECT_EQ(change.images, 3);
 }
 
 }  // namespace

@@ -7,9 +7,11 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "evaluation/answer_change.h"
@@ -20,6 +22,7 @@
 #include "quant/fake_quantize.h"
 #include "quant/parallel_for.h"
 #include "quant/range_error.h"
+#include "quant/range_grid.h"
 #include "quant/statistics.h"
 
 namespace lowbit {
@@ -47,7 +50,7 @@ QuantParams Scaled(const QuantParams& params, double factor) {
 // Collects extremes and a histogram of each tensor that is to be searched.
 class Observer : public LayerHook {
  public:
-  Observer(const Graph& graph, const std::vector<std::string>& layers) {
+  Observer(const Graph& graph, const std::vector<std::string>& layers) : graph_(graph) {
     StatsRequest request;
     request.min_max = request.histogram = true;
     for (const std::string& layer : layers) statistics_.emplace(graph.Find(layer), TensorStatistics(request));
@@ -55,7 +58,12 @@ class Observer : public LayerHook {
 
   at::Tensor OnOutput(int layer, at::Tensor y) override {
     const auto found = statistics_.find(layer);
-    if (found != statistics_.end() && error_.ok()) error_ = found->second.Observe(y);
+    if (found == statistics_.end() || !error_.ok()) return y;
+    const absl::Status status = found->second.Observe(y);
+    if (!status.ok()) {
+      error_ =
+          absl::Status(status.code(), absl::StrCat("output of ", graph_.layer(layer).name, ": ", status.message()));
+    }
     return y;
   }
 
@@ -63,6 +71,7 @@ class Observer : public LayerHook {
   const TensorStatistics& at(int layer) const { return statistics_.at(layer); }
 
  private:
+  const Graph& graph_;
   std::map<int, TensorStatistics> statistics_;
   absl::Status error_;
 };
@@ -186,10 +195,12 @@ class Search {
     std::vector<double> factors(result_.scales.size());
     ParallelFor(static_cast<int64_t>(factors.size()), [&](int64_t i) {
       const SearchedScale& scale = result_.scales[static_cast<size_t>(i)];
-      double best = std::numeric_limits<double>::infinity();
+      const auto error_with = [&](double factor) {
+        return scale.is_weight ? WeightError(scale.layer, factor, p) : ActivationError(scale.layer, factor, p);
+      };
+      double best = error_with(1);  // nothing else where all do as well, as for zeros
       for (int candidate = 0; candidate < kCandidates; ++candidate) {
-        const double error = scale.is_weight ? WeightError(scale.layer, Candidate(candidate), p)
-                                             : ActivationError(scale.layer, Candidate(candidate), p);
+        const double error = error_with(Candidate(candidate));
         if (error >= best) continue;
         best = error;
         factors[static_cast<size_t>(i)] = std::log(Candidate(candidate));

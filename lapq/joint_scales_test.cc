@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
@@ -132,6 +133,48 @@ TEST(JointScalesTest, LpFactorsByHand) {
   // The nearest candidate: 3^(2 i / 80 - 1) for i = 43 is 1.0859, i = 44 is 1.1161; a bin's middle lies just below 1.
   EXPECT_NEAR(result->scales[0].factor, 1.1, 0.02);
   EXPECT_LT(result->kl, 0.2 * result->start_kl);
+}
+
+// As above, with a convolution beside the input that puts out nothing but zeros: no scale is better than another for
+// it.
+TEST(JointScalesTest, ScalesOfZerosStayAsTheyAre) {
+  Conv2d conv;
+  conv.in_channels = conv.out_channels = 1;
+  conv.kernel = {1, 1};
+  auto graph = Graph::Create({{"input", Input{1, 2, 2}, {}},
+                              {"zero", conv, {0}},
+                              {"add", Add{}, {0, 1}},
+                              {"flatten", Flatten{}, {2}},
+                              {"fc", Linear{4, 2, false}, {3}}});
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  at::Tensor weight = at::empty({2, 4}, at::kFloat);
+  weight[0].fill_(1);
+  weight[1].fill_(-1);
+  const at::Tensor zeros = at::zeros({1, 1, 1, 1}, at::kFloat);
+  const Model model{*std::move(graph), {{"zero.weight", zeros}, {"fc.weight", weight}}};
+  QuantizedModel start = *ToQuantizedModel(model);
+  start.activations["input"] = Params(1, {1 / 1.1f}, false);
+  start.activations["zero"] = Params(4, {1}, false);
+  ASSERT_TRUE(SetWeight("zero", QuantizedTensor{Params(2, {1}), zeros.to(at::kInt)}, &start).ok());
+  JointScalesOptions options;
+  options.iterations = 0;
+  const auto result = SearchJointScales(model, start, (Normal({64, 1, 2, 2}, 6) > 0).to(at::kFloat), options);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->scales.size(), 3u);
+  EXPECT_EQ(result->scales[0].layer, "zero");
+  EXPECT_EQ(result->scales[0].factor, 1);
+  EXPECT_NEAR(result->scales[1].factor, 1.1, 0.02);
+  EXPECT_EQ(result->scales[2].layer, "zero");
+  EXPECT_EQ(result->scales[2].factor, 1);
+}
+
+// One pixel at a corner is read at one position, by eight channels; 8 images put out 8 * 8 * 16 numbers.
+TEST(JointScalesTest, NamesTheLayerWhoseOutputIsNotFinite) {
+  const Model model = SmallModel();
+  at::Tensor images = Normal({8, 3, 6, 6}, 5);
+  images[2][1][0][0] = std::nanf("");
+  EXPECT_EQ(SearchJointScales(model, Quantized(model, 1), images).status().message(),
+            "output of relu: 8 of 1024 values are NaN or infinite (first: image 2)");
 }
 
 TEST(JointScalesTest, OnlyActivationsOnRequest) {

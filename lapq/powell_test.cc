@@ -12,7 +12,7 @@ using testing::DoubleNear;
 using testing::ElementsAre;
 using Point = std::vector<double>;
 
-// A parabola in one variable with its minimum at 0.3: a step of 0.1 to either side, 0.3 again by doubling, and the
+// A parabola in one variable with its minimum at 0.25: a step of 0.1, steps that double until it gets worse, and the
 // vertex.
 TEST(PowellTest, OneParabolaByHand) {
   std::vector<double> tried;

@@ -34,20 +34,36 @@ absl::Status CheckFolded(const Graph& graph) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context) {
+absl::StatusOr<CalibrationImages> DrawCalibrationImages(int64_t num_images, int batch_size, const RunContext& context) {
   LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
+  return CalibrationImages{DrawImages(train->size(), num_images, context.seed, kCalibrationImages), batch_size};
+}
+
+absl::Status LoadCalibrationImages(const CalibrationImages& images, int64_t num_images, DataSource* data,
+                                   const std::function<absl::Status(const at::Tensor& batch)>& on_batch) {
+  LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, data->Get(Split::kTrain));
   LoaderOptions options;
-  options.order = DrawImages(train->size(), num_images, context.seed, kCalibrationImages);
-  options.normalization = context.data->normalization();
+  options.order.assign(images.indices.begin(), images.indices.begin() + num_images);
+  options.batch_size = images.batch_size;
+  options.normalization = data->normalization();
   LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
-  std::vector<at::Tensor> batches;
   while (true) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
-    if (!batch.has_value()) return CatchTorch([&] { return at::cat(batches, 0); });
-    LOWBIT_ASSIGN_OR_RETURN(at::Tensor images, CatchTorch([&] { return ImagesTensor(*batch).clone(); }));
-    batches.push_back(std::move(images));
+    if (!batch.has_value()) return absl::OkStatus();
+    LOWBIT_RETURN_IF_ERROR(CatchTorch([&] { return on_batch(ImagesTensor(*batch)); }));
   }
+}
+
+absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context) {
+  constexpr int kBatch = 256;
+  LOWBIT_ASSIGN_OR_RETURN(const CalibrationImages images, DrawCalibrationImages(num_images, kBatch, context));
+  std::vector<at::Tensor> batches;
+  LOWBIT_RETURN_IF_ERROR(LoadCalibrationImages(images, num_images, context.data, [&](const at::Tensor& batch) {
+    batches.push_back(batch.clone());
+    return absl::OkStatus();
+  }));
+  return CatchTorch([&] { return at::cat(batches, 0); });
 }
 
 }  // namespace lowbit

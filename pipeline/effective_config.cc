@@ -5,6 +5,7 @@
 
 #include "base/explicit_defaults.h"
 #include "data/normalize.h"
+#include "distillation/distiller.h"
 #include "google/protobuf/text_format.h"
 #include "model/resnet.h"
 #include "pipeline/any_content.h"
@@ -50,7 +51,7 @@ void SpellOutStep(StepConfig* step) {
   if (step->has_sensitivity()) SpellOutSensitivity(step->mutable_sensitivity());
   if (step->has_lapq()) SpellOutList(std::vector<double>{2, 2.5, 3, 3.5, 4}, step->mutable_lapq()->mutable_powers());
   if (step->has_reconstruct()) SpellOutReconstructDefaults(step->mutable_reconstruct());
-  if (step->has_distill()) step->mutable_distill()->mutable_augment();
+  if (step->has_distill()) SpellOutDistillDefaults(step->mutable_distill());
   if (step->has_train()) SpellOutTrainDefaults(step->mutable_train());
 }
 

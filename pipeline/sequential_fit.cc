@@ -1,8 +1,6 @@
 #include "pipeline/sequential_fit.h"
 
 #include <algorithm>
-#include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -11,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/interrupt.h"
 #include "base/status_macros.h"
-#include "evaluation/batch_tensor.h"
 #include "model/executor.h"
 #include "model/passes/segment.h"
+#include "pipeline/calibration_images.h"
 #include "quant/fake_quant_model.h"
 
 namespace lowbit {
@@ -47,31 +45,6 @@ class Capture : public LayerHook {
   std::vector<Wanted> wanted_;
 };
 
-// Those layers of the quantized network that `graph`, a segment of it, has.
-struct QuantizedPart {
-  Executor executor;
-  FakeQuantHook hook;
-
-  static absl::StatusOr<QuantizedPart> Create(const QuantizedModel& quantized, const Graph& graph) {
-    QuantizedModel part{graph, {}, {}, {}, {}};
-    for (const Layer& layer : graph.layers()) {
-      // What comes in is what the layer of this name has put out: it is quantized already.
-      if (std::holds_alternative<Input>(layer.op) && quantized.graph.layer(0).name != layer.name) continue;
-      for (const auto& [name, shape] : ParameterShapes(layer.op)) {
-        const auto parameter = quantized.parameters.find(ParameterName(layer.name, name));
-        if (parameter != quantized.parameters.end()) part.parameters.insert(*parameter);
-      }
-      const auto weight = quantized.weights.find(layer.name);
-      if (weight != quantized.weights.end()) part.weights.insert(*weight);
-      const auto activation = quantized.activations.find(layer.name);
-      if (activation != quantized.activations.end()) part.activations.insert(*activation);
-    }
-    LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, FakeQuantParameters(part));
-    LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(graph, std::move(parameters)));
-    return QuantizedPart{std::move(executor), FakeQuantHook(part)};
-  }
-};
-
 }  // namespace
 
 FitTarget ChooseTarget(const Graph& graph, int layer, const std::set<int>& pending, bool correct_sums) {
@@ -90,55 +63,33 @@ FitTarget ChooseTarget(const Graph& graph, int layer, const std::set<int>& pendi
 
 absl::StatusOr<SequentialFitter> SequentialFitter::Create(const Model& model, const CalibrationImages& images,
                                                           int64_t num_images, DataSource* data) {
-  LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, data->Get(Split::kTrain));
-  LoaderOptions options;
-  options.order = images.indices;
-  options.order.resize(static_cast<size_t>(num_images));
-  options.batch_size = images.batch_size;
-  options.normalization = data->normalization();
-  LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
-  SequentialFitter fitter(model);
-  while (true) {
-    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-    LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
-    if (!batch.has_value()) break;
-    fitter.float_.push_back(ImagesTensor(*batch).clone());
-  }
-  fitter.quantized_ = fitter.float_;
-  return fitter;
-}
-
-absl::Status SequentialFitter::AdvanceTo(int cut, const QuantizedModel& quantized) {
-  if (cut == cut_) return absl::OkStatus();
-  const Model segment = Segment(model_, cut_, cut);
-  LOWBIT_ASSIGN_OR_RETURN(const Executor float_executor, Executor::Create(segment.graph, segment.parameters));
-  LOWBIT_ASSIGN_OR_RETURN(QuantizedPart part, QuantizedPart::Create(quantized, segment.graph));
-  for (size_t i = 0; i < float_.size(); ++i) {
-    LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-    LOWBIT_ASSIGN_OR_RETURN(float_[i], float_executor.Forward(float_[i]));
-    LOWBIT_ASSIGN_OR_RETURN(quantized_[i], part.executor.Forward(quantized_[i], &part.hook));
-  }
-  cut_ = cut;
-  return absl::OkStatus();
+  std::vector<at::Tensor> batches;
+  LOWBIT_RETURN_IF_ERROR(LoadCalibrationImages(images, num_images, data, [&](const at::Tensor& batch) {
+    batches.push_back(batch.clone());
+    return absl::OkStatus();
+  }));
+  return SequentialFitter(model, std::move(batches));
 }
 
 absl::StatusOr<LayerRegression> SequentialFitter::Regress(const FitTarget& target, const QuantizedModel& quantized) {
-  LOWBIT_RETURN_IF_ERROR(AdvanceTo(LastCut(model_.graph, target.layer, target.last()), quantized));
-  const Model segment = Segment(model_, cut_, target.last());
+  // Everything goes through here on its way to the network's end, not only to the target.
+  const int cut = LastCut(model_.graph, target.layer, model_.graph.size() - 1);
+  LOWBIT_RETURN_IF_ERROR(twins_.AdvanceTo(cut, quantized));
+  const Model segment = Segment(model_, cut, target.last());
   const std::string& name = model_.graph.layer(target.layer).name;
   const int layer = segment.graph.Find(name);
   const int last = segment.graph.size() - 1;
   LOWBIT_ASSIGN_OR_RETURN(const Executor float_executor, Executor::Create(segment.graph, segment.parameters));
-  LOWBIT_ASSIGN_OR_RETURN(QuantizedPart part, QuantizedPart::Create(quantized, segment.graph));
+  LOWBIT_ASSIGN_OR_RETURN(QuantizedSegment part, QuantizedSegment::Create(quantized, segment.graph));
   LayerRegression regression(segment.graph.layer(layer).op);
   at::Tensor x, other;
   Capture capture(&part.hook);
   capture.WantInput(layer, 0, &x);
   if (target.add >= 0) capture.WantInput(last, target.other_input, &other);
-  for (size_t i = 0; i < float_.size(); ++i) {
+  for (size_t i = 0; i < twins_.in_float().size(); ++i) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-    LOWBIT_ASSIGN_OR_RETURN(at::Tensor t, float_executor.Forward(float_[i]));
-    LOWBIT_RETURN_IF_ERROR(part.executor.Forward(quantized_[i], &capture).status());
+    LOWBIT_ASSIGN_OR_RETURN(at::Tensor t, float_executor.Forward(twins_.in_float()[i]));
+    LOWBIT_RETURN_IF_ERROR(part.executor.Forward(twins_.in_quantized()[i], &capture).status());
     const absl::Status status = regression.Observe(x, target.add >= 0 ? t.sub(other) : t);
     if (!status.ok()) return absl::Status(status.code(), absl::StrCat(name, ": ", status.message()));
   }

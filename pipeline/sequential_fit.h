@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +15,7 @@
 #include "pipeline/step.h"
 #include "quant/layer_regression.h"
 #include "quant/quantized_model.h"
+#include "quant/twin_activations.h"
 
 namespace lowbit {
 
@@ -33,9 +35,7 @@ struct FitTarget {
 FitTarget ChooseTarget(const Graph& graph, int layer, const std::set<int>& pending, bool correct_sums);
 
 // Runs calibration images through a float network and through the quantized one as far as it is quantized, and gathers
-// what a layer reads in the latter and what it should put out. Layers must come in the graph's order: the images are
-// held at the last place that everything goes through (LastCut), in both networks, and only run from there. So all
-// layers together cost a few passes, and memory for two tensors of all images.
+// what a layer reads in the latter and what it should put out. Layers must come in the graph's order.
 class SequentialFitter {
  public:
   // Reads the first `num_images` of the images. Errors of the data come out.
@@ -46,14 +46,11 @@ class SequentialFitter {
   absl::StatusOr<LayerRegression> Regress(const FitTarget& target, const QuantizedModel& quantized);
 
  private:
-  explicit SequentialFitter(const Model& model) : model_(model) {}
-
-  // Holds the images at layer `cut` from now on.
-  absl::Status AdvanceTo(int cut, const QuantizedModel& quantized);
+  SequentialFitter(const Model& model, std::vector<at::Tensor> batches)
+      : model_(model), twins_(model, std::move(batches)) {}
 
   Model model_;
-  int cut_ = 0;
-  std::vector<at::Tensor> float_, quantized_;  // by batch: what layer `cut_` puts out
+  TwinActivations twins_;
 };
 
 }  // namespace lowbit

@@ -69,6 +69,8 @@ struct PlannedTensor {
   std::string weight;       // "min_max, 8 bits", or "float"
   std::string activation;   // likewise
   std::string read_tensor;  // the layer that puts the activation out
+  // The bits of the weight, at most, if its codes will not be the nearest ones to the weight as given; else 0.
+  int chosen_rounding_bits = 0;
 };
 
 // Where the run will be when a step begins, as far as it can be known without an image. Steps pass it on changed in the

@@ -1,6 +1,8 @@
 #include "quant/channel_grid.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace lowbit {
@@ -51,6 +53,20 @@ std::vector<float> ChannelGrid::Values() const {
   if (!levels_.empty()) return values;
   for (int32_t q = qmin_; q <= qmax_; ++q) values.push_back(Dequantize(q));
   return values;
+}
+
+void KeepValuesFinite(QuantParams* params) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  for (size_t i = 0; i < params->scale.size(); ++i) {
+    const ChannelGrid grid(*params, i);
+    const bool uniform = grid.levels().empty();
+    const float lowest = uniform ? static_cast<float>(grid.qmin()) : grid.levels().front();
+    const float highest = uniform ? static_cast<float>(grid.qmax()) : grid.levels().back();
+    const float steps = std::max(std::fabs(lowest - grid.zero_point()), std::fabs(highest - grid.zero_point()));
+    float& scale = params->scale[i];
+    scale = std::min(scale, kMax);
+    while (std::isinf(steps * scale)) scale = std::min(kMax / steps, std::nextafter(scale, 0.0f));
+  }
 }
 
 }  // namespace lowbit

@@ -61,6 +61,10 @@ class ChannelGrid {
   std::vector<float> level_of_code_;  // by q - qmin
 };
 
+// Lowers scales, +inf too, as far as it takes for every code to stand for a finite number. `params` must be valid but
+// for that.
+void KeepValuesFinite(QuantParams* params);
+
 }  // namespace lowbit
 
 #endif  // LOWBIT_QUANT_CHANNEL_GRID_H_

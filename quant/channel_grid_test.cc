@@ -2,10 +2,12 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "quant/affine.h"
+#include "quant/quant_params.h"
 
 namespace lowbit {
 namespace {
@@ -85,6 +87,40 @@ TEST(ChannelGridTest, EveryCodeComesBack) {
   const ChannelGrid levels(params, 0);
   EXPECT_EQ(params.qmax(), 10);
   for (int32_t q = params.qmin(); q <= params.qmax(); ++q) EXPECT_EQ(levels.Quantize(levels.Dequantize(q)), q);
+}
+
+TEST(ChannelGridTest, ValuesAreKeptFiniteByTheScale) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  // Steps from the zero point of 4 bits: 8 and 7; of levels: 3; of bases: 1.75.
+  QuantParams uniform = Params(4, kMax, 0), levels = Params(2, kMax, 1), bases = Params(3, kMax, 0);
+  levels.levels = {-2, 0, 3};
+  bases.bases = {0.5f, 0.25f};
+  const QuantParams sign = Params(1, std::numeric_limits<float>::infinity(), -0.5f);
+  std::vector<QuantParams> all = {uniform, levels, bases, sign};
+  for (QuantParams& params : all) {
+    KeepValuesFinite(&params);
+    for (const float value : ChannelGrid(params, 0).Values()) EXPECT_TRUE(std::isfinite(value)) << params.bits;
+    // And no lower than that.
+    QuantParams larger = params;
+    larger.scale[0] *= 1 + 1e-6f;
+    bool all_finite = true;
+    for (const float value : ChannelGrid(larger, 0).Values()) all_finite = all_finite && std::isfinite(value);
+    EXPECT_TRUE(!all_finite || params.scale[0] == kMax) << params.bits;
+  }
+  EXPECT_FLOAT_EQ(all[0].scale[0], kMax / 8);
+  EXPECT_FLOAT_EQ(all[1].scale[0], kMax / 3);
+  EXPECT_FLOAT_EQ(all[2].scale[0], kMax / 1.75f);
+  EXPECT_EQ(all[3].scale[0], kMax);
+}
+
+TEST(ChannelGridTest, ScalesWhoseValuesAreFiniteStayAsTheyAre) {
+  QuantParams params = Params(4, 0.5f, 0);
+  params.scale = {0.5f, 3e38f, 4e37f};
+  params.zero_point = {0, 0, 0};
+  KeepValuesFinite(&params);
+  EXPECT_EQ(params.scale[0], 0.5f);
+  EXPECT_LT(params.scale[1], 3e38f);
+  EXPECT_EQ(params.scale[2], 4e37f);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -118,6 +119,34 @@ TEST(FakeQuantModelTest, SetWeightRefusesWhatDoesNotFit) {
   EXPECT_EQ(error("conv2", Params(8, {1, 1}, 0), codes), "conv2.weight: expected 1 or 3 scales, got 2");
   EXPECT_EQ(error("conv2", Params(8, {0}, 0), codes), "conv2.weight: scale[0] must be finite and above 0, got 0");
   EXPECT_TRUE(quantized->weights.empty());
+}
+
+TEST(FakeQuantModelTest, SetParameterGivesOneParameterNewNumbers) {
+  const Model model = SmallModel();
+  QuantizedModel quantized = *ToQuantizedModel(model);
+  at::Tensor bias = at::full({3, 2}, 7.0f);
+  bias.select(1, 0).copy_(Ramp({3}, -2));
+  ASSERT_TRUE(SetParameter("conv1.bias", bias.select(1, 0), &quantized).ok());  // every other number of those
+  bias.fill_(100);
+  const auto parameters = FakeQuantParameters(quantized);
+  ASSERT_TRUE(parameters.ok()) << parameters.status();
+  for (const auto& [name, value] : model.parameters) {
+    EXPECT_TRUE(at::equal(parameters->at(name), name == "conv1.bias" ? Ramp({3}, -2) : value)) << name;
+  }
+}
+
+TEST(FakeQuantModelTest, SetParameterRefusesWhatDoesNotFit) {
+  QuantizedModel quantized = *ToQuantizedModel(SmallModel());
+  const auto message = [&](const char* name, const at::Tensor& value) {
+    return std::string(SetParameter(name, value, &quantized).message());
+  };
+  EXPECT_EQ(message("conv2.bias", at::zeros({3})), "conv2.bias: there is no such parameter in float");
+  EXPECT_EQ(message("conv1.bias", at::zeros({4})), "conv1.bias: expected F32 of shape [3], got Float of shape [4]");
+  EXPECT_EQ(message("conv1.bias", at::zeros({3}, at::kDouble)),
+            "conv1.bias: expected F32 of shape [3], got Double of shape [3]");
+  const QuantizedTensor weight{Params(2, {1}, 0), at::zeros({2, 48}, at::kInt)};
+  ASSERT_TRUE(SetWeight("fc", weight, &quantized).ok());
+  EXPECT_EQ(message("fc.weight", at::zeros({2, 48})), "fc.weight: there is no such parameter in float") << "packed";
 }
 
 // All readers of a quantized tensor, the shortcut too, see the quantized values; the caller's images stay as they are.

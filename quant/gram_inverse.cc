@@ -20,7 +20,6 @@ namespace lowbit {
 namespace {
 
 constexpr double kSmallestRaise = 1e-10;
-constexpr double kLargestDamping = 1e3;
 
 // A squared pivot smaller than this share of the diagonal is made of rounding errors.
 constexpr double kPivotShare = 1e-12;
@@ -37,6 +36,8 @@ std::optional<at::Tensor> UpperFactor(const at::Tensor& matrix) {
 
 }  // namespace
 
+double RaisedDamping(double damping) { return std::max(10 * damping, kSmallestRaise); }
+
 absl::StatusOr<at::Tensor> InverseGramFactor(const at::Tensor& gram, double damping) {
   LOWBIT_CHECK(gram.dim() == 2 && gram.size(0) == gram.size(1) && gram.scalar_type() == at::kDouble && damping >= 0,
                "no Gram matrix");
@@ -50,7 +51,7 @@ absl::StatusOr<at::Tensor> InverseGramFactor(const at::Tensor& gram, double damp
   const at::Tensor dead = matrix.diagonal() <= 0;
   matrix.diagonal().copy_(at::where(dead, at::ones_like(matrix.diagonal()), matrix.diagonal()));
   const at::Tensor identity = at::eye(matrix.size(0), matrix.options());
-  for (double d = damping; d <= kLargestDamping; d = std::max(10 * d, kSmallestRaise)) {
+  for (double d = damping; d <= kLargestDamping; d = RaisedDamping(d)) {
     const std::optional<at::Tensor> upper = UpperFactor(matrix + identity * d);
     if (!upper.has_value()) continue;
     // G = R R^T, so G^-1 = R^-T R^-1, and U = R^-1.

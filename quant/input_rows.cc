@@ -1,11 +1,14 @@
 #include "quant/input_rows.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
 
 #include <algorithm>
 #include <variant>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "quant/parallel_for.h"
 
@@ -119,6 +122,18 @@ at::Tensor GatherOutputRows(const Op& op, const at::Tensor& y, int64_t first_ima
   pixels.kernel = pixels.stride = pixels.dilation = {1, 1};
   pixels.padding = {0, 0};
   return GatherInputRows(pixels, y, first_image);
+}
+
+absl::Status CheckFinite(const at::Tensor& x, absl::string_view what) {
+  const int64_t finite = at::isfinite(x).sum().item<int64_t>();
+  if (finite == x.numel()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(x.numel() - finite, " of ", x.numel(), " ", what, " are NaN or infinite"));
+}
+
+bool HasLargeValues(const at::Tensor& x) {
+  constexpr float kLargest = 1e16f;
+  return x.numel() > 0 && x.abs().max().item<float>() > kLargest;
 }
 
 }  // namespace lowbit

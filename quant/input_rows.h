@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "model/graph.h"
 
 namespace lowbit {
@@ -34,6 +36,14 @@ at::Tensor GatherInputRows(const Op& op, const at::Tensor& x, int64_t first_imag
 // Of y, [N, O, H, W] ([N, O]), of the shape that the layer puts out, the values at the same positions in the same
 // order: float32 [groups, rows, O / groups].
 at::Tensor GatherOutputRows(const Op& op, const at::Tensor& y, int64_t first_image);
+
+// InvalidArgument if values of x are NaN or infinite: `3 of 16384 values are NaN or infinite`, with `what` for
+// "values".
+absl::Status CheckFinite(const at::Tensor& x, absl::string_view what = "values");
+
+// Whether sums of products with such numbers might leave the range of float32: some |x| is larger than 1e16. Such rows
+// are multiplied in float64.
+bool HasLargeValues(const at::Tensor& x);
 
 }  // namespace lowbit
 

@@ -1,12 +1,12 @@
 #include "quant/input_statistics.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
@@ -19,17 +19,8 @@ namespace {
 // Images whose rows are multiplied at a time.
 constexpr int64_t kChunk = 64;
 
-// Sums of squares of larger numbers might leave the range of float32.
-constexpr float kLargest = 1e16f;
-
 // Columns of a block of the product. Only blocks on and above the diagonal are computed: the product is symmetric.
 constexpr int64_t kBlock = 192;
-
-absl::Status CheckFinite(const at::Tensor& x) {
-  const int64_t finite = at::isfinite(x).sum().item<int64_t>();
-  if (finite == x.numel()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(x.numel() - finite, " of ", x.numel(), " values are NaN or infinite"));
-}
 
 // x^T x, of x [rows, K], added to the upper triangle of `sum`.
 void AddProduct(const at::Tensor& x, at::Tensor sum) {
@@ -90,8 +81,7 @@ absl::Status InputStatistics::ObserveRows(const at::Tensor& rows, int64_t images
 }
 
 void InputStatistics::AddRows(const at::Tensor& rows, int64_t images) {
-  const bool large = rows.numel() > 0 && rows.abs().max().item<float>() > kLargest;
-  const at::Tensor x = large ? rows.to(at::kDouble) : rows;
+  const at::Tensor x = HasLargeValues(rows) ? rows.to(at::kDouble) : rows;
   for (int64_t g = 0; g < groups(); ++g) {
     AddProduct(x[g], sum_squares_[g]);
     sum_[g].add_(x[g].sum(/*dim=*/0, /*keepdim=*/false, at::kDouble));

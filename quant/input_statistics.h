@@ -15,8 +15,8 @@ namespace lowbit {
 // matters: with E = W - W' of one group, the mean squared error of the outputs, summed over them, is tr(E G E^T).
 //
 // Streaming, in memory of groups * K * K numbers whatever the number of images. Sums are kept in float64; the products
-// of some hundred rows at a time are added in float32. Results do not depend on how the images were cut in batches but
-// for such rounding.
+// of the rows of 64 images at a time, at most 4096, are added in float32. Results do not depend on how the images were
+// cut in batches but for such rounding.
 class InputStatistics {
  public:
   // `op`: a Conv2d or a Linear. The first image to be observed is counted as number `first_image` of the data.

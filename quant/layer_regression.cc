@@ -1,7 +1,6 @@
 #include "quant/layer_regression.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -9,7 +8,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "quant/gram_inverse.h"
@@ -35,19 +33,18 @@ LayerRegression::LayerRegression(const Op& op) : op_(op), has_bias_(ParameterSha
 
 absl::Status LayerRegression::Observe(const at::Tensor& x, const at::Tensor& t) {
   LOWBIT_CHECK(x.size(0) == t.size(0), "images of x and t");
-  const int64_t finite = at::isfinite(t).sum().item<int64_t>();
-  if (finite != t.numel()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(t.numel() - finite, " of ", t.numel(), " values of the target are NaN or infinite"));
-  }
+  LOWBIT_RETURN_IF_ERROR(CheckFinite(x));
+  LOWBIT_RETURN_IF_ERROR(CheckFinite(t, "values of the target"));
   for (int64_t begin = 0; begin < x.size(0); begin += kChunk) {
     const int64_t count = std::min(kChunk, x.size(0) - begin);
     const int64_t first_image = input_.images();
     const at::Tensor rows = GatherInputRows(op_, x.narrow(0, begin, count), first_image);
     LOWBIT_RETURN_IF_ERROR(input_.ObserveRows(rows, count));
     const at::Tensor target = GatherOutputRows(op_, t.narrow(0, begin, count), first_image);
-    sum_cross_.add_(at::matmul(target.transpose(1, 2), rows));
     const at::Tensor exact = target.to(at::kDouble);
+    const bool large = HasLargeValues(rows) || HasLargeValues(target);
+    sum_cross_.add_(large ? at::matmul(exact.transpose(1, 2), rows.to(at::kDouble))
+                          : at::matmul(target.transpose(1, 2), rows));
     sum_target_.add_(exact.sum(1));
     sum_squares_.add_((exact * exact).sum(1));
   }

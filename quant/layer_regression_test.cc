@@ -111,6 +111,34 @@ TEST(LayerRegressionTest, RefusesNaN) {
   EXPECT_EQ(regression.Observe(good, bad).message(), "2 of 2 values of the target are NaN or infinite");
   EXPECT_EQ(regression.Observe(bad, good).message(), "2 of 2 values are NaN or infinite");
   EXPECT_EQ(regression.images(), 0);
+  // Nothing of the images before it either, though they are more than are multiplied at a time.
+  at::Tensor late = at::full({100, 1}, 1.0f);
+  late[90][0] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(regression.Observe(late, at::full({100, 1}, 1.0f)).message(), "1 of 100 values are NaN or infinite");
+  EXPECT_EQ(regression.images(), 0);
+}
+
+// x = 0, 1e25, 2e25 and t = 1e25, 2e25, 6e25, whose products float32 does not have: slope and what is left as above.
+TEST(LayerRegressionTest, HugeNumbersStayFinite) {
+  LayerRegression regression(Linear{1, 1, true});
+  ASSERT_TRUE(
+      regression.Observe(at::tensor({0.0f, 1e25f, 2e25f}).view({3, 1}), at::tensor({1e25f, 2e25f, 6e25f}).view({3, 1}))
+          .ok());
+  const auto weight = regression.FitWeight(at::full({1, 1}, 1.0f), 0);
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  EXPECT_NEAR(weight->item<float>(), 2.5, 1e-6);
+  const at::Tensor bias = regression.FitBias(*weight);
+  EXPECT_NEAR(bias.item<float>() / 1e25, 0.5, 1e-6);
+  EXPECT_NEAR(regression.RelativeError(*weight, bias), 1.5 / 14, 1e-6);
+}
+
+// One of the two is enough: 3e37 * 100 is too much for float32.
+TEST(LayerRegressionTest, HugeTargetsStayFinite) {
+  LayerRegression regression(Linear{1, 1, false});
+  ASSERT_TRUE(regression.Observe(at::full({2, 1}, 100.0f), at::full({2, 1}, 3e37f)).ok());
+  const auto weight = regression.FitWeight(at::full({1, 1}, 1.0f), 0);
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  EXPECT_NEAR(weight->item<float>() / 3e35, 1, 1e-6);
 }
 
 }  // namespace

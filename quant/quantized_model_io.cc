@@ -158,6 +158,10 @@ absl::StatusOr<PackedWeight> TakeWeight(const Graph& graph, const WeightQuantiza
   }
   weight.params.levels.assign(proto.levels().begin(), proto.levels().end());
   if (file->tensors.count(BasesName(proto.layer())) != 0) {
+    // (One bit would have an empty list of them, which means a uniform grid.)
+    if (proto.bits() < 2) {
+      return Invalid(BasesName(proto.layer()), absl::StrCat("bases are for 2 to 8 bits, got ", proto.bits()));
+    }
     const Shape& shape = file->tensors[BasesName(proto.layer())].shape;
     const Shape fits = {static_cast<int64_t>(weight.params.scale.size()), proto.bits() - 1};
     if (shape != fits) {

@@ -130,6 +130,19 @@ TEST(QuantizedModelTest, BasesOfAnotherShapeAreRefused) {
             "file: conv.weight_bases: expected shape [2, 1], got [1, 2]");
 }
 
+TEST(QuantizedModelTest, BasesOfOneBitAreRefused) {
+  QuantizedModel model = Small();
+  PackedWeight& weight = model.weights["conv"];
+  weight.params = Params(1, {0.5f, 0.25f}, {-0.5f, -0.5f});
+  weight.codes = PackCodes(std::vector<int32_t>(18, -1), 9, 1, -1);
+  auto file = ParseSafetensors(*SerializeQuantizedModel(model), "file");
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE(ParseQuantizedModel(*SerializeSafetensors(*file), "file").ok());
+  file->tensors["conv.weight_bases"] = Floats({}, {2, 0});
+  EXPECT_EQ(Message(ParseQuantizedModel(*SerializeSafetensors(*file), "file").status()),
+            "file: conv.weight_bases: bases are for 2 to 8 bits, got 1");
+}
+
 TEST(CheckQuantizedModelTest, NamesWhatIsWrongWithOtherGrids) {
   EXPECT_EQ(Check([](QuantizedModel& m) {
               m.weights["conv"].params.levels = {-3, 0, 3};

@@ -121,6 +121,8 @@ StatsRequest Quantizer::stats_request() const { return StatsRequest(); }
 
 WeightStatsRequest Quantizer::weight_stats_request() const { return WeightStatsRequest(); }
 
+bool Quantizer::rounds_to_nearest() const { return true; }
+
 absl::StatusOr<QuantizedTensor> Quantizer::QuantizeWeight(const WeightView& view) const {
   return CatchTorch([&]() -> absl::StatusOr<QuantizedTensor> {
     LOWBIT_RETURN_IF_ERROR(Supports(view.layer, Role::kWeight, view.bits));

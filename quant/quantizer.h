@@ -69,6 +69,10 @@ class Quantizer {
   // FieldError("name", ...); the message says what was got and what is possible.
   virtual absl::Status Supports(const Layer& layer, Role role, int bits) const = 0;
 
+  // Whether every weight gets the nearest code of the grid that comes back with it. Where not, new scales would undo
+  // what was chosen. By default yes.
+  virtual bool rounds_to_nearest() const;
+
   // Quantizes a weight. InvalidArgument naming the layer's weight if it holds NaN or infinities or does not have the
   // layer's shape, if no image was observed of which weight_stats_request() wants to know, and for everything that
   // Supports() refuses. Never changes view.weight.

@@ -77,6 +77,28 @@ double MeanPower(absl::Span<const float> values, double p, double unit, const Fa
   return size == 0 ? 0 : sum / static_cast<double>(size);
 }
 
+// Of the values that a histogram counts: `of_zero` for those that are exactly 0, as far as bins can tell, and
+// of_bin(from, to) for the others of a bin, which lie there between the extremes.
+template <typename BinFunction>
+double MeanOverBins(const Histogram& histogram, const Range& extremes, double of_zero, const BinFunction& of_bin) {
+  double sum = 0;
+  double total = 0;
+  for (int i = 0; i < Histogram::kBins; ++i) {
+    double count = static_cast<double>(histogram.counts()[static_cast<size_t>(i)]);
+    if (count == 0) continue;
+    total += count;
+    if (i == Histogram::kBins / 2) {
+      const double zeros = static_cast<double>(histogram.EstimatedZeros());
+      sum += zeros * of_zero;
+      count -= zeros;
+    }
+    const double from = std::max(histogram.bin_lower(i), static_cast<double>(extremes.lo));
+    const double to = std::min(histogram.bin_lower(i + 1), static_cast<double>(extremes.hi));
+    sum += count * of_bin(from, to);
+  }
+  return total == 0 ? 0 : sum / total;
+}
+
 }  // namespace
 
 double GridError(absl::Span<const float> values, const Grid& grid, double p, double unit) {
@@ -92,41 +114,21 @@ double GridError(absl::Span<const float> values, const ChannelGrid& grid, double
 }
 
 double GridError(const Histogram& histogram, const Range& extremes, const ChannelGrid& grid, double p, double unit) {
-  double sum = 0;
-  double total = 0;
-  for (int i = 0; i < Histogram::kBins; ++i) {
-    double count = static_cast<double>(histogram.counts()[static_cast<size_t>(i)]);
-    if (count == 0) continue;
-    total += count;
-    if (i == Histogram::kBins / 2) {
-      const double zeros = static_cast<double>(histogram.EstimatedZeros());
-      sum += zeros * std::pow(std::fabs(static_cast<double>(grid.FakeQuantize(0)) / unit), p);
-      count -= zeros;
-    }
-    const double from = std::max(histogram.bin_lower(i), static_cast<double>(extremes.lo));
-    const double to = std::min(histogram.bin_lower(i + 1), static_cast<double>(extremes.hi));
-    const float middle = static_cast<float>((from + to) / 2);
-    const double error = static_cast<double>(middle) - static_cast<double>(grid.FakeQuantize(middle));
-    sum += count * std::pow(std::fabs(error / unit), p);
-  }
-  return total == 0 ? 0 : sum / total;
+  const auto error_at = [&](float x) {
+    return std::pow(std::fabs((static_cast<double>(x) - static_cast<double>(grid.FakeQuantize(x))) / unit), p);
+  };
+  return MeanOverBins(histogram, extremes, error_at(0),
+                      [&](double from, double to) { return error_at(static_cast<float>((from + to) / 2)); });
 }
 
 double GridError(const Histogram& histogram, const Range& extremes, const Grid& grid, double p, double unit) {
   const ErrorIntegral error(grid, p, unit);
-  double sum = 0;
-  double total = 0;
-  for (int i = 0; i < Histogram::kBins; ++i) {
-    double count = static_cast<double>(histogram.counts()[static_cast<size_t>(i)]);
-    if (count == 0) continue;
-    total += count;
-    if (i == Histogram::kBins / 2) count -= static_cast<double>(histogram.EstimatedZeros());
-    const double from = std::max(histogram.bin_lower(i), static_cast<double>(extremes.lo)) / unit;
-    const double to = std::min(histogram.bin_lower(i + 1), static_cast<double>(extremes.hi)) / unit;
+  return MeanOverBins(histogram, extremes, /*of_zero=*/0, [&](double lower, double upper) {
+    const double from = lower / unit;
+    const double to = upper / unit;
     // (Not wider where the extreme stands at the bin's edge.)
-    sum += count * (to > from ? (error.To(to) - error.To(from)) / (to - from) : error.At(from));
-  }
-  return total == 0 ? 0 : sum / total;
+    return to > from ? (error.To(to) - error.To(from)) / (to - from) : error.At(from);
+  });
 }
 
 }  // namespace lowbit

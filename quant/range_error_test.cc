@@ -5,11 +5,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
 #include "gtest/gtest.h"
 #include "quant/affine.h"
+#include "quant/channel_grid.h"
+#include "quant/quant_params.h"
 
 namespace lowbit {
 namespace {
@@ -105,9 +108,60 @@ TEST(RangeErrorTest, OfAHistogramIsCloseToThatOfItsValues) {
   }
 }
 
+QuantParams Levels(std::vector<int32_t> levels) {
+  QuantParams params;
+  params.bits = 3;
+  params.scale = {0.5f};
+  params.zero_point = {0};
+  params.levels = std::move(levels);
+  return params;
+}
+
+// Values at -2, -0.5, 0, 0.5 and 2: the values are off by 0.25, 0.5 and, beyond the last one, 3.
+TEST(RangeErrorTest, OfAnyGridHandComputed) {
+  const QuantParams params = Levels({-4, -1, 0, 1, 4});
+  const ChannelGrid grid(params, 0);
+  const std::vector<float> values = {0.75f, 1.5f, 5};
+  EXPECT_DOUBLE_EQ(GridError(values, grid, 2, 1), (0.0625 + 0.25 + 9) / 3);
+  EXPECT_DOUBLE_EQ(GridError(values, grid, 2, 2), (0.0625 + 0.25 + 9) / 3 / 4);
+  EXPECT_NEAR(GridError(values, grid, 3, 1), (0.015625 + 0.125 + 27) / 3, 1e-6);
+}
+
+// -0.75 and 0.75, so that three zeros are off by 0.75; the 1, the largest value of its bin, by 0.25.
+TEST(RangeErrorTest, OfAnyGridAndAHistogramHandComputed) {
+  const TensorStatistics statistics = Observe({0, 0, 0, 1});
+  const QuantParams params = SignParams({0.75f});
+  EXPECT_NEAR(GridError(statistics.histogram(), {0, 1}, ChannelGrid(params, 0), 2, 1), (3 * 0.5625 + 0.0625) / 4,
+              1e-12);
+  EXPECT_NEAR(GridError(statistics.histogram(), {0, 1}, ChannelGrid(params, 0), 3, 0.5),
+              8 * (3 * 0.421875 + 0.015625) / 4, 1e-12);
+}
+
+TEST(RangeErrorTest, OfAnyGridOnAUniformOne) {
+  const std::vector<float> values = Normal(3000, 0.3, true);
+  const TensorStatistics statistics = Observe(values);
+  for (const int bits : {2, 4, 8}) {
+    const Grid grid = MakeGrid({-1.5f, 2.5f}, false, bits);
+    QuantParams params;
+    params.bits = bits;
+    params.is_signed = false;
+    params.scale = {grid.scale};
+    params.zero_point = {grid.zero_point};
+    const ChannelGrid channel(params, 0);
+    EXPECT_EQ(GridError(values, channel, 2.4, 4), GridError(values, grid, 2.4, 4)) << bits;
+    // Middles in place of integrals; bins are 1/128 of a step of 4 bits.
+    const double expected = GridError(statistics.histogram(), Extremes(statistics), grid, 2.4, 4);
+    EXPECT_NEAR(GridError(statistics.histogram(), Extremes(statistics), channel, 2.4, 4), expected, 0.03 * expected)
+        << bits;
+  }
+}
+
 TEST(RangeErrorTest, Nothing) {
   EXPECT_EQ(GridError(std::vector<float>(), MakeGrid({0, 1}, false, 4), 2, 1), 0);
   EXPECT_EQ(GridError(Histogram(), {0, 1}, MakeGrid({0, 1}, false, 4), 2, 1), 0);
+  const QuantParams params = Levels({0, 1});
+  EXPECT_EQ(GridError(std::vector<float>(), ChannelGrid(params, 0), 2, 1), 0);
+  EXPECT_EQ(GridError(Histogram(), {0, 1}, ChannelGrid(params, 0), 2, 1), 0);
 }
 
 }  // namespace

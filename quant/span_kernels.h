@@ -31,7 +31,7 @@ SpanSummary SummarizeSpan(const float* values, int64_t size);
 // y[i] -= factor * x[i], a product and a difference for each, not fused. x and y do not overlap.
 void SubtractMultiple(double factor, const double* x, double* y, int64_t size);
 
-// The two above compiled for the baseline alone, so that tests reach it on every machine.
+// FakeQuantizeSpan and FakeQuantizeLevelsSpan compiled for the baseline alone, so that tests reach it on every machine.
 void FakeQuantizeSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,
                               int32_t qmax);
 void FakeQuantizeLevelsSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point,

@@ -216,5 +216,39 @@ TEST(FakeQuantizeLevelsSpanTest, BothVariantsAreTheSpecification) {
   }
 }
 
+TEST(SubtractMultipleTest, HandComputed) {
+  const std::vector<double> x = {1, -2, 0, 0.5};
+  std::vector<double> y = {10, 10, 10, 10};
+  SubtractMultiple(3, x.data(), y.data(), 3);
+  EXPECT_EQ(y, (std::vector<double>{7, 16, 10, 10}));
+}
+
+// (1 + e)^2 = 1 + 2 e + e^2, of which the product keeps no e^2.
+TEST(SubtractMultipleTest, IsNotFused) {
+  const double e = std::ldexp(1.0, -30);
+  const std::vector<double> x(9, 1 + e);
+  std::vector<double> y(9, 1);
+  SubtractMultiple(1 + e, x.data(), y.data(), 9);
+  EXPECT_EQ(y, std::vector<double>(9, -2 * e));
+}
+
+TEST(SubtractMultipleTest, EveryLengthBitForBitAndNothingBeyond) {
+  Rng rng({5});
+  for (int64_t size = 0; size <= 40; ++size) {
+    std::vector<double> x, y;
+    for (int i = 0; i < 48; ++i) {
+      x.push_back(rng.Normal());
+      y.push_back(rng.Normal());
+    }
+    std::vector<double> expected = y;
+    for (int64_t i = 0; i < size; ++i) {
+      const volatile double product = 0.7 * x[static_cast<size_t>(i)];
+      expected[static_cast<size_t>(i) + 3] -= product;
+    }
+    SubtractMultiple(0.7, x.data(), y.data() + 3, size);
+    EXPECT_EQ(y, expected) << size;
+  }
+}
+
 }  // namespace
 }  // namespace lowbit

@@ -26,6 +26,7 @@ def lowbit_quantizer(name):
         "//model:graph",
         "//quant:affine",
         "//quant:channel_grid",
+        "//quant:compensated_rounding",
         "//quant:fake_quantize",
         "//quant:gram_inverse",
         "//quant:input_statistics",

@@ -283,6 +283,19 @@ TEST_P(ConformanceTest, WhatLayersReadIsAskedForByName) {
   EXPECT_THAT(std::string(status.message()), testing::HasSubstr("conv.weight: no calibration image was observed"));
 }
 
+TEST_P(ConformanceTest, WeightsAreRoundedToTheNearestWhereItSaysSo) {
+  if (!quantizer_->rounds_to_nearest()) GTEST_SKIP() << "chooses codes by another rule";
+  for (const WeightCase& c : WeightCases()) {
+    for (const int bits : {1, 2, 4, 8}) {
+      if (!Supports(c.layer, Role::kWeight, bits)) continue;
+      const auto quantized = QuantizeWeight(c, bits);
+      ASSERT_TRUE(quantized.ok()) << quantized.status();
+      EXPECT_TRUE(at::equal(quantized->codes, Quantize(c.weight.contiguous(), quantized->params)))
+          << c.name << " at " << bits << " bits";
+    }
+  }
+}
+
 TEST_P(ConformanceTest, WeightsAreTheSameEveryTimeAndForAnyNumberOfThreads) {
   for (const WeightCase& c : WeightCases()) {
     for (const int bits : {1, 2, 4, 8}) {

@@ -196,6 +196,10 @@ class ModuleWriter {
           absl::StrCat("layer \"", name, "\": LibTorch wants 8 unsigned bits and one scale, got ", params.bits,
                        params.is_signed ? " signed" : " unsigned", " bits and ", params.scale.size(), " scales"));
     }
+    if (!params.is_uniform()) {
+      return absl::InvalidArgumentError(absl::StrCat("layer \"", name, "\": LibTorch wants a uniform grid, got one of ",
+                                                     params.levels.size(), " levels"));
+    }
     return absl::StrFormat("%.17e, %d", params.scale.front(), static_cast<int>(params.zero_point.front()));
   }
 

@@ -181,6 +181,10 @@ TEST(TorchInt8Model, RefusesScalesThatDoNotFit) {
   scales["block.conv2"].bits = 4;
   EXPECT_EQ(TorchInt8Model::Create(Residual(), scales, engine).status().message(),
             "layer \"block.conv2\": LibTorch wants 8 unsigned bits and one scale, got 4 unsigned bits and 1 scales");
+  scales["block.conv2"] = Quint8(0.1f, 3);
+  scales["block.conv2"].levels = {0, 1, 2, 4, 8};
+  EXPECT_EQ(TorchInt8Model::Create(Residual(), scales, engine).status().message(),
+            "layer \"block.conv2\": LibTorch wants a uniform grid, got one of 5 levels");
 }
 
 TEST(TorchInt8Model, RefusesImagesOfAnotherShape) {

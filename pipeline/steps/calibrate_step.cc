@@ -3,10 +3,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
-#include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
-#include "evaluation/batch_tensor.h"
 #include "model/executor.h"
 #include "pipeline/calibration_images.h"
 #include "pipeline/steps/steps.h"
@@ -88,24 +86,16 @@ class CalibrateStepImpl : public Step {
 
   absl::Status Run(const RunContext& context, RunState& state) const override {
     LOWBIT_ASSIGN_OR_RETURN(const Executor executor, Executor::Create(state.model.graph, state.model.parameters));
-    LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, context.data->Get(Split::kTrain));
-    LoaderOptions options;
-    CalibrationImages images{DrawImages(train->size(), config_.num_images(), context.seed, kCalibrationImages),
-                             config_.batch_size()};
-    options.order = images.indices;
-    options.batch_size = config_.batch_size();
-    options.normalization = context.data->normalization();
-    LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(train, std::move(options)));
+    LOWBIT_ASSIGN_OR_RETURN(CalibrationImages images,
+                            DrawCalibrationImages(config_.num_images(), config_.batch_size(), context));
     Observer observer(state.model.graph, context.requests, /*sample=*/context.events != nullptr);
-    Progress progress("calibrate", loader->image_count());
-    while (true) {
-      LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-      LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
-      if (!batch.has_value()) break;
-      LOWBIT_RETURN_IF_ERROR(executor.Forward(ImagesTensor(*batch), &observer).status());
-      LOWBIT_RETURN_IF_ERROR(observer.error());
-      progress.Advance(batch->size());
-    }
+    Progress progress("calibrate", config_.num_images());
+    const auto observe = [&](const at::Tensor& batch) {
+      LOWBIT_RETURN_IF_ERROR(executor.Forward(batch, &observer).status());
+      progress.Advance(batch.size(0));
+      return observer.error();
+    };
+    LOWBIT_RETURN_IF_ERROR(LoadCalibrationImages(images, config_.num_images(), context.data, observe));
     progress.Finish();
     auto& record = context.report->steps.back();
     record["images"] = config_.num_images();

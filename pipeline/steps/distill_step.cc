@@ -34,11 +34,11 @@ class DistillStepImpl : public Step {
     LOWBIT_RETURN_IF_ERROR(
         PrependField(ValidateAugment(ToAugmentOptions(config_.augment()), train->image_shape()), "augment"));
     if (config_.num_images() > 0) LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("num_images", config_.num_images(), plan));
-    const int64_t least = config_.num_images() > 0 ? config_.num_images() : config_.batch_size();
-    if (config_.held_out_images() + least <= train->size()) return absl::OkStatus();
+    const int64_t images = config_.num_images() > 0 ? config_.num_images() : train->size();
+    if (config_.held_out_images() + config_.batch_size() <= images) return absl::OkStatus();
     return FieldError("held_out_images",
-                      absl::StrCat("must leave ", least, " of the ", train->size(),
-                                   " training images to learn from, got ", config_.held_out_images()));
+                      absl::StrCat("must leave a batch of ", config_.batch_size(), " of the ", images,
+                                   " images to learn from, got ", config_.held_out_images()));
   }
 
   absl::Status Run(const RunContext& context, RunState& state) const override {
@@ -99,12 +99,15 @@ class DistillStepImpl : public Step {
     if (number > 1) absl::StrAppend(&request.name, "-", number);
     request.resume = context.resume && HasDistillCheckpoint(request.directory, request.name);
     const int64_t size = request.dataset->size();
-    // In the order drawn: a smaller number to learn from is a part of a larger one's.
-    request.learn = config_.num_images() > 0 ? DrawImages(size, config_.num_images(), context.seed, kCalibrationImages)
-                                             : std::vector<int64_t>();
-    request.hold_out = DrawUnseenImages(size, config_.held_out_images(), context.seed, kHeldOutImages, request.learn);
+    const int64_t held_out = config_.held_out_images();
+    if (config_.num_images() > 0) {
+      request.learn = DrawImages(size, config_.num_images(), context.seed, kCalibrationImages);
+      request.hold_out.assign(request.learn.end() - held_out, request.learn.end());
+      request.learn.resize(request.learn.size() - static_cast<size_t>(held_out));
+      return request;
+    }
+    request.hold_out = DrawImages(size, held_out, context.seed, kHeldOutImages);
     std::sort(request.hold_out.begin(), request.hold_out.end());
-    if (config_.num_images() > 0) return request;
     for (int64_t i = 0; i < size; ++i) {
       if (!std::binary_search(request.hold_out.begin(), request.hold_out.end(), i)) request.learn.push_back(i);
     }

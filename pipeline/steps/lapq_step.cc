@@ -24,7 +24,17 @@ class LapqStepImpl : public Step {
   std::vector<Fact> makes() const override { return {Fact::kQuantized}; }
 
   absl::Status Plan(PlanState& plan) const override {
-    return PlanTrainingImages("num_images", config_.num_images(), plan);
+    LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("num_images", config_.num_images(), plan));
+    if (!config_.weights()) return absl::OkStatus();
+    // What corrections change is only seen by Run.
+    for (const PlannedTensor& tensor : plan.quantization) {
+      if (tensor.chosen_rounding_bits == 0 || tensor.chosen_rounding_bits > config_.max_bits()) continue;
+      return FieldError("weights",
+                        absl::StrCat("the weight of ", tensor.layer, " (", tensor.weight,
+                                     ") is not rounded to the nearest codes, so that new scales would undo the "
+                                     "rounding that was chosen; `weights: false` leaves weights as they are"));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Run(const RunContext& context, RunState& state) const override {

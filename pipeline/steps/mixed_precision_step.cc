@@ -16,6 +16,7 @@
 #include "evaluation/batch_tensor.h"
 #include "mixed_precision/choice.h"
 #include "model/executor.h"
+#include "pipeline/calibration_images.h"
 #include "pipeline/effective_config.h"
 #include "pipeline/mixed_precision_config.h"
 #include "pipeline/mixed_precision_options.h"
@@ -152,11 +153,7 @@ absl::Status MixedPrecisionStepImpl::Plan(PlanState& plan) const {
     const auto uniform = UniformBits(problem, options, options.weight_bits.front());
     if (!uniform.ok()) return PrependField(uniform.status(), "keep");
   }
-  LOWBIT_ASSIGN_OR_RETURN(const Dataset* train, plan.data->Get(Split::kTrain));
-  if (config_.has_max_drop() && config_.check_images() > train->size()) {
-    return FieldError("check_images",
-                      absl::StrCat("there are ", train->size(), " training images, got ", config_.check_images()));
-  }
+  if (config_.has_max_drop()) LOWBIT_RETURN_IF_ERROR(PlanTrainingImages("check_images", config_.check_images(), plan));
   const auto widths = [](const Quantizer& quantizer, const std::vector<int>& bits) {
     return absl::StrCat(quantizer.name(), ", ", absl::StrJoin(bits, "/"), " bits");
   };
@@ -164,10 +161,12 @@ absl::Status MixedPrecisionStepImpl::Plan(PlanState& plan) const {
     const auto kept = options.kept.find(layer);
     const std::vector<int> one = kept == options.kept.end() ? std::vector<int>() : std::vector<int>{kept->second};
     const std::vector<int>& reads = options.same ? options.weight_bits : options.activation_bits;
+    const std::vector<int>& bits = one.empty() ? options.weight_bits : one;
     plan.quantization.push_back(
-        {graph.layer(layer).name, widths(*measured.options.weights, one.empty() ? options.weight_bits : one),
+        {graph.layer(layer).name, widths(*measured.options.weights, bits),
          activations ? widths(*measured.options.activations, one.empty() ? reads : one) : "float",
-         graph.layer(graph.layer(layer).inputs.front()).name});
+         graph.layer(graph.layer(layer).inputs.front()).name,
+         measured.options.weights->rounds_to_nearest() ? 0 : *std::max_element(bits.begin(), bits.end())});
   }
   return absl::OkStatus();
 }

@@ -56,8 +56,10 @@ class QuantizeStepImpl : public Step {
         plan.requests[name].Merge(choice.quantizer->weight_stats_request());
       }
       const int producer = graph.layer(layer).inputs.front();
-      plan.quantization.push_back(
-          {name, choice.ToString(), quantization.activations.at(producer).ToString(), graph.layer(producer).name});
+      const bool chosen =
+          choice.quantizer != nullptr && (sequential_.has_value() || !choice.quantizer->rounds_to_nearest());
+      plan.quantization.push_back({name, choice.ToString(), quantization.activations.at(producer).ToString(),
+                                   graph.layer(producer).name, chosen ? choice.bits : 0});
     }
     return absl::OkStatus();
   }

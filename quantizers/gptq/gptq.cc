@@ -1,7 +1,6 @@
 // Rounding with compensation of errors, GPTQ. docs/quantizers/gptq.md says more.
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -12,16 +11,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "quant/channel_grid.h"
+#include "quant/compensated_rounding.h"
 #include "quant/gram_inverse.h"
-#include "quant/input_statistics.h"
-#include "quant/parallel_for.h"
 #include "quant/quantizer_registry.h"
 #include "quant/span_kernels.h"
-#include "quant/weight_grids.h"
 #include "quantizers/gptq/options.pb.h"
 
 namespace lowbit {
@@ -45,8 +40,8 @@ at::Tensor Permuted(const at::Tensor& matrix, const std::vector<int64_t>& order)
 }
 
 // Rounds the weights of one output. `factor` is U, [K, K] row by row, for inputs in that order.
-void RoundRow(const float* weights, const ChannelGrid& grid, const double* factor, const std::vector<int64_t>& order,
-              int32_t* codes) {
+void RoundWeights(const float* weights, const ChannelGrid& grid, const double* factor,
+                  const std::vector<int64_t>& order, int32_t* codes) {
   const int64_t size = static_cast<int64_t>(order.size());
   std::vector<double> w(order.size());
   for (size_t i = 0; i < order.size(); ++i) w[i] = static_cast<double>(weights[order[i]]);
@@ -64,11 +59,8 @@ void RoundRow(const float* weights, const ChannelGrid& grid, const double* facto
 class Gptq : public Quantizer {
  public:
   static absl::StatusOr<std::unique_ptr<Quantizer>> Create(const GptqOptions& options) {
-    if (!(options.damping() >= 0 && options.damping() <= 1000)) {
-      return FieldError("damping", absl::StrCat("must be in [0, 1000], got ", options.damping()));
-    }
-    LOWBIT_ASSIGN_OR_RETURN(const SearchedGrids grids, SearchedGrids::Create(options));
-    return std::unique_ptr<Quantizer>(new Gptq(options, grids));
+    LOWBIT_ASSIGN_OR_RETURN(const CompensatedRounding rounding, CompensatedRounding::Create(options));
+    return std::unique_ptr<Quantizer>(new Gptq(options, rounding));
   }
 
   WeightStatsRequest weight_stats_request() const override {
@@ -81,37 +73,26 @@ class Gptq : public Quantizer {
     return SupportsWeightsOnly(layer, role, bits);
   }
 
+  bool rounds_to_nearest() const override { return false; }
+
  private:
-  Gptq(const GptqOptions& options, const SearchedGrids& grids)
-      : damping_(options.damping()), act_order_(options.act_order()), grids_(grids) {}
+  Gptq(const GptqOptions& options, const CompensatedRounding& rounding)
+      : act_order_(options.act_order()), rounding_(rounding) {}
 
   absl::StatusOr<QuantizedTensor> DoQuantizeWeight(const WeightView& view) const override {
-    QuantParams params = grids_.Of(view.weight, view.bits);
-    at::Tensor codes = at::empty(view.weight.sizes(), at::kInt);
-    const at::Tensor grams = view.input->Gram();
-    const int64_t size = view.input->row_size();
-    const int64_t rows = view.weight.size(0) / view.input->groups();  // of a group
-    const float* const weights = view.weight.data_ptr<float>();
-    int32_t* const out = codes.data_ptr<int32_t>();
-    for (int64_t g = 0; g < view.input->groups(); ++g) {
-      const std::vector<int64_t> order = Order(grams[g], act_order_);
-      const auto factor = InverseGramFactor(Permuted(grams[g], order), damping_);
-      if (!factor.ok()) {
-        return absl::Status(factor.status().code(),
-                            absl::StrCat(view.layer.name, ".weight: ", factor.status().message()));
-      }
-      const double* const u = factor->data_ptr<double>();
-      ParallelFor(rows, [&](int64_t r) {
-        const int64_t o = g * rows + r;
-        RoundRow(weights + o * size, ChannelGrid(params, static_cast<size_t>(o)), u, order, out + o * size);
-      });
-    }
-    return QuantizedTensor{std::move(params), std::move(codes)};
+    return rounding_.Quantize(view, [this](const at::Tensor& gram, double damping) -> absl::StatusOr<RoundRow> {
+      std::vector<int64_t> order = Order(gram, act_order_);
+      LOWBIT_ASSIGN_OR_RETURN(at::Tensor factor, InverseGramFactor(Permuted(gram, order), damping));
+      return [order = std::move(order), factor = std::move(factor)](const float* weights, const ChannelGrid& grid,
+                                                                    int32_t* codes) {
+        RoundWeights(weights, grid, factor.data_ptr<double>(), order, codes);
+        return true;
+      };
+    });
   }
 
-  const double damping_;
   const bool act_order_;
-  const SearchedGrids grids_;
+  const CompensatedRounding rounding_;
 };
 
 LOWBIT_REGISTER_QUANTIZER("gptq", GptqOptions, Gptq);

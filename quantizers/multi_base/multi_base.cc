@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,6 +14,7 @@
 #include "absl/types/span.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "quant/channel_grid.h"
 #include "quant/fake_quantize.h"
 #include "quant/parallel_for.h"
 #include "quant/quantizer_registry.h"
@@ -23,6 +26,8 @@ namespace {
 
 // Below this share of the first scale another one makes no difference, but has to stay above 0.
 constexpr double kSmallestBase = 1e-6;
+
+constexpr double kLargestScale = std::numeric_limits<float>::max();
 
 // The values of a channel: shift + the sum of +-scales[i]. Code u has a plus where its bit i is set.
 struct Fit {
@@ -186,10 +191,7 @@ class MultiBase : public Quantizer {
   }
 
   absl::Status Supports(const Layer& layer, Role role, int bits) const override {
-    LOWBIT_RETURN_IF_ERROR(SupportsEverything(layer, role, bits));
-    if (role == Role::kActivation) {
-      return FieldError("name", "multi_base quantizes weights only; take another quantizer for activations");
-    }
+    LOWBIT_RETURN_IF_ERROR(SupportsWeightsOnly(layer, role, bits));
     if (bits <= 8) return absl::OkStatus();
     return FieldError("bits", absl::StrCat("must be 1 to 8 for multi_base, got ", bits));
   }
@@ -233,16 +235,17 @@ class MultiBase : public Quantizer {
       const double first = fit.scales[0];
       if (view.bits == 1) {
         // The uniform grid of one bit has levels -0.5 and 0.5 around its zero point.
-        params.scale[g] = static_cast<float>(2 * first);
+        params.scale[g] = static_cast<float>(std::min(2 * first, kLargestScale));
         params.zero_point[g] = static_cast<float>(-0.5 - fit.shift / (2 * first));
         return;
       }
-      params.scale[g] = static_cast<float>(first);
+      params.scale[g] = static_cast<float>(std::min(first, kLargestScale));
       params.zero_point[g] = static_cast<float>(0 - fit.shift / first);
       for (size_t i = 0; i < bases; ++i) {
         params.bases[g * bases + i] = static_cast<float>(fit.scales[i + 1] / first);
       }
     });
+    KeepValuesFinite(&params);
     at::Tensor codes = Quantize(view.weight, params);
     return QuantizedTensor{std::move(params), std::move(codes)};
   }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/field_error.h"
@@ -14,8 +15,10 @@
 namespace lowbit {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
 using testing::FloatNear;
+using testing::Truly;
 
 QuantizedTensor QuantizeRow(const std::vector<float>& row, int bits,
                             const MultiBaseOptions& options = MultiBaseOptions()) {
@@ -122,10 +125,27 @@ TEST(MultiBaseTest, ConstantChannels) {
   }
 }
 
+TEST(MultiBaseTest, HugeValuesStayFinite) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  for (const MultiBaseOptions& options : {MultiBaseOptions(), Shifted()}) {
+    for (const std::vector<float>& values : {std::vector<float>{3e38f, -3e38f, 1e38f}, std::vector<float>{kMax, -kMax},
+                                             std::vector<float>{kMax, kMax, kMax}, std::vector<float>{-kMax, -3e38f},
+                                             std::vector<float>{0, 3e38f, kMax}}) {
+      for (const int bits : {1, 2, 3, 8}) {
+        const QuantizedTensor row = QuantizeRow(values, bits, options);
+        EXPECT_TRUE(row.params.Validate().ok()) << row.params.Validate();
+        EXPECT_THAT(ChannelGrid(row.params, 0).Values(), Each(Truly([](float x) { return std::isfinite(x); }))) << bits;
+      }
+    }
+  }
+  EXPECT_THAT(ChannelGrid(QuantizeRow({3e38f, -3e38f}, 1).params, 0).Values(), ElementsAre(-kMax / 2, kMax / 2));
+}
+
 TEST(MultiBaseTest, RefusesActivationsAndOptions) {
   const auto quantizer = CreateQuantizerWith("multi_base", MultiBaseOptions());
   const absl::Status status = (*quantizer)->Supports(Layer{"relu", Relu{}, {0}}, Role::kActivation, 2);
-  EXPECT_EQ(status.message(), "multi_base quantizes weights only; take another quantizer for activations");
+  EXPECT_EQ(status.message(),
+            "quantizes weights only, and this is the output of relu; mse or percentile serve activations");
   EXPECT_EQ(ErrorField(status), "name");
   EXPECT_EQ((*quantizer)->Supports(Layer{"fc", Linear{4, 2, true}, {0}}, Role::kWeight, 16).message(),
             "must be 1 to 8 for multi_base, got 16");

@@ -1,7 +1,6 @@
 // Greedy rounding with compensation of errors, OBQ. docs/quantizers/obq.md says more.
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 
 #include <algorithm>
@@ -13,20 +12,19 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "quant/channel_grid.h"
+#include "quant/compensated_rounding.h"
 #include "quant/gram_inverse.h"
-#include "quant/input_statistics.h"
-#include "quant/parallel_for.h"
 #include "quant/quantizer_registry.h"
 #include "quant/span_kernels.h"
-#include "quant/weight_grids.h"
 #include "quantizers/obq/options.pb.h"
 
 namespace lowbit {
 namespace {
+
+// Of a pivot, as a share of what it was at the beginning, this much has to be left: less is made of rounding errors.
+constexpr double kPivotShare = 1e-12;
 
 // The weights of one output that are left, and the inverse H of their Gram matrix: of which only the lower triangle is
 // held, row by row without gaps, so that what is left stays together in memory.
@@ -36,15 +34,21 @@ class RowRounder {
   RowRounder(const float* weights, const double* inverse, int64_t size)
       : left_(size),
         w_(weights, weights + size),
+        smallest_(static_cast<size_t>(size)),
         index_(static_cast<size_t>(size)),
         column_(static_cast<size_t>(size)) {
     std::iota(index_.begin(), index_.end(), int64_t{0});
     h_.reserve(static_cast<size_t>(size * (size + 1) / 2));
-    for (int64_t i = 0; i < size; ++i) h_.insert(h_.end(), inverse + i * size, inverse + i * size + i + 1);
+    for (int64_t i = 0; i < size; ++i) {
+      h_.insert(h_.end(), inverse + i * size, inverse + i * size + i + 1);
+      smallest_[static_cast<size_t>(i)] = kPivotShare * h_.back();
+    }
   }
 
-  void Round(const ChannelGrid& grid, int32_t* codes) {
+  // False if pivots were lost to rounding errors: the codes then mean nothing.
+  bool Round(const ChannelGrid& grid, int32_t* codes) {
     while (left_ > 0) {
+      if (!PivotsAreLeft()) return false;
       const int64_t j = Choose(grid);
       const double w = w_[static_cast<size_t>(j)];
       const int32_t code = grid.Quantize(static_cast<float>(w));
@@ -59,10 +63,19 @@ class RowRounder {
         SubtractMultiple(column_[static_cast<size_t>(i)] / pivot, column_.data(), Row(i), i + 1);
       }
     }
+    return true;
   }
 
  private:
   double* Row(int64_t i) { return h_.data() + i * (i + 1) / 2; }
+
+  // Each H_jj > 0 by more than rounding errors.
+  bool PivotsAreLeft() {
+    for (int64_t i = 0; i < left_; ++i) {
+      if (!(Row(i)[i] > smallest_[static_cast<size_t>(i)])) return false;
+    }
+    return true;
+  }
 
   // The one that costs least: argmin (w_j - q_j)^2 / H_jj. But one that is off by more than half a step lies outside of
   // the grid. That cannot be helped, so the furthest is dealt with first, while many are left to make up for it.
@@ -102,13 +115,15 @@ class RowRounder {
     Row(j)[j] = from[last];
     for (int64_t i = j + 1; i < last; ++i) Row(i)[j] = from[i];
     w_[static_cast<size_t>(j)] = w_[static_cast<size_t>(last)];
+    smallest_[static_cast<size_t>(j)] = smallest_[static_cast<size_t>(last)];
     index_[static_cast<size_t>(j)] = index_[static_cast<size_t>(last)];
     column_[static_cast<size_t>(j)] = column_[static_cast<size_t>(last)];
   }
 
   int64_t left_;
   std::vector<double> w_;
-  std::vector<int64_t> index_;  // of the inputs
+  std::vector<double> smallest_;  // that H_jj may become
+  std::vector<int64_t> index_;    // of the inputs
   std::vector<double> column_;
   std::vector<double> h_;
 };
@@ -116,11 +131,8 @@ class RowRounder {
 class Obq : public Quantizer {
  public:
   static absl::StatusOr<std::unique_ptr<Quantizer>> Create(const ObqOptions& options) {
-    if (!(options.damping() >= 0 && options.damping() <= 1000)) {
-      return FieldError("damping", absl::StrCat("must be in [0, 1000], got ", options.damping()));
-    }
-    LOWBIT_ASSIGN_OR_RETURN(const SearchedGrids grids, SearchedGrids::Create(options));
-    return std::unique_ptr<Quantizer>(new Obq(options.damping(), grids));
+    LOWBIT_ASSIGN_OR_RETURN(const CompensatedRounding rounding, CompensatedRounding::Create(options));
+    return std::unique_ptr<Quantizer>(new Obq(rounding));
   }
 
   WeightStatsRequest weight_stats_request() const override {
@@ -133,35 +145,22 @@ class Obq : public Quantizer {
     return SupportsWeightsOnly(layer, role, bits);
   }
 
+  bool rounds_to_nearest() const override { return false; }
+
  private:
-  Obq(double damping, const SearchedGrids& grids) : damping_(damping), grids_(grids) {}
+  explicit Obq(const CompensatedRounding& rounding) : rounding_(rounding) {}
 
   absl::StatusOr<QuantizedTensor> DoQuantizeWeight(const WeightView& view) const override {
-    QuantParams params = grids_.Of(view.weight, view.bits);
-    at::Tensor codes = at::empty(view.weight.sizes(), at::kInt);
-    const at::Tensor grams = view.input->Gram();
-    const int64_t size = view.input->row_size();
-    const int64_t rows = view.weight.size(0) / view.input->groups();  // of a group
-    const float* const weights = view.weight.data_ptr<float>();
-    int32_t* const out = codes.data_ptr<int32_t>();
-    for (int64_t g = 0; g < view.input->groups(); ++g) {
-      const auto factor = InverseGramFactor(grams[g], damping_);
-      if (!factor.ok()) {
-        return absl::Status(factor.status().code(),
-                            absl::StrCat(view.layer.name, ".weight: ", factor.status().message()));
-      }
-      const at::Tensor inverse = at::mm(factor->t(), *factor).contiguous();
-      const double* const h = inverse.data_ptr<double>();
-      ParallelFor(rows, [&](int64_t r) {
-        const int64_t o = g * rows + r;
-        RowRounder(weights + o * size, h, size).Round(ChannelGrid(params, static_cast<size_t>(o)), out + o * size);
-      });
-    }
-    return QuantizedTensor{std::move(params), std::move(codes)};
+    return rounding_.Quantize(view, [](const at::Tensor& gram, double damping) -> absl::StatusOr<RoundRow> {
+      LOWBIT_ASSIGN_OR_RETURN(const at::Tensor factor, InverseGramFactor(gram, damping));
+      at::Tensor inverse = at::mm(factor.t(), factor).contiguous();
+      return [inverse = std::move(inverse)](const float* weights, const ChannelGrid& grid, int32_t* codes) {
+        return RowRounder(weights, inverse.data_ptr<double>(), inverse.size(0)).Round(grid, codes);
+      };
+    });
   }
 
-  const double damping_;
-  const SearchedGrids grids_;
+  const CompensatedRounding rounding_;
 };
 
 LOWBIT_REGISTER_QUANTIZER("obq", ObqOptions, Obq);

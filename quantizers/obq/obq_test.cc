@@ -2,6 +2,8 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/full.h>
 
+#include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "base/field_error.h"
@@ -14,6 +16,7 @@
 namespace lowbit {
 namespace {
 
+using testing::AnyOf;
 using testing::ElementsAre;
 
 std::unique_ptr<Quantizer> Create(const ObqOptions& options) { return *CreateQuantizerWith("obq", options); }
@@ -47,7 +50,6 @@ TEST(ObqTest, IndependentInputsAreRoundedToTheNearest) {
   EXPECT_THAT(Codes(QuantizeRows(*Create(Plain()), {0.4f, 0.4f, 7}, 1, 3, &input).codes), ElementsAre(0, 0, 7));
 }
 
-// GPTQ is what OBQ becomes with one order for all.
 TEST(ObqTest, OutputsAreCloserThanThoseOfTheNearestCodes) {
   const int64_t size = 48;
   const Layer layer{"fc", Linear{size, 12, false}, {0}};
@@ -61,6 +63,38 @@ TEST(ObqTest, OutputsAreCloserThanThoseOfTheNearestCodes) {
       const QuantizedTensor nearest{result->params, Quantize(weight, result->params)};
       EXPECT_LT(OutputError(weight, *result, input), 0.6 * OutputError(weight, nearest, input))
           << bits << " bits, seed " << seed;
+    }
+  }
+}
+
+// Two inputs that are copies of each other: what one weight is off by, the other makes up for. Which one goes first is
+// up to the rounding errors of the inverse.
+TEST(ObqTest, IdenticalInputsWithoutDamping) {
+  const InputStatistics input = MomentsOf({1, 1, 0, 1, 1, 0, 0, 0, 1});
+  const QuantizedTensor result = QuantizeRows(*Create(Plain()), {0.4f, 0.4f, 7}, 1, 3, &input);
+  EXPECT_THAT(Codes(result.codes), AnyOf(ElementsAre(0, 1, 7), ElementsAre(1, 0, 7)));
+}
+
+// G = R R^T with ones on R's diagonal and -1 above it: every pivot of G's factor is 1, but the inverse has numbers up
+// to 4^(K - 2), next to which what is left for the last weights is lost.
+TEST(ObqTest, DampsMoreWhereItsPivotsAreLost) {
+  for (const int64_t size : {30, 32, 40}) {
+    std::vector<double> gram;
+    for (int64_t i = 0; i < size; ++i) {
+      for (int64_t j = 0; j < size; ++j) {
+        const double behind = static_cast<double>(size - 1 - std::max(i, j));  // both are -1 there
+        gram.push_back(behind + (i == j ? 1 : -1));
+      }
+    }
+    const InputStatistics input = MomentsOf(gram);
+    const Layer layer{"fc", Linear{size, 3, false}, {0}};
+    const at::Tensor weight = CorrelatedInputs(3, size, 1) - CorrelatedInputs(3, size, 2);
+    for (const int bits : {2, 4, 8}) {
+      const auto result = Create(Plain())->QuantizeWeight({layer, weight, bits, &input});
+      ASSERT_TRUE(result.ok()) << result.status();
+      const QuantizedTensor nearest{result->params, Quantize(weight, result->params)};
+      EXPECT_LT(OutputError(weight, *result, input), 1.1 * OutputError(weight, nearest, input))
+          << size << " inputs, " << bits << " bits";
     }
   }
 }

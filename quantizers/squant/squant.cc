@@ -116,6 +116,8 @@ class Squant : public Quantizer {
     return SupportsWeightsOnly(layer, role, bits);
   }
 
+  bool rounds_to_nearest() const override { return false; }
+
  private:
   explicit Squant(const SearchedGrids& grids) : grids_(grids) {}
 

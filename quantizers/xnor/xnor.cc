@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/field_error.h"
+#include "quant/channel_grid.h"
 #include "quant/fake_quantize.h"
 #include "quant/parallel_for.h"
 #include "quant/quantizer_registry.h"
@@ -116,6 +118,7 @@ class Xnor : public Quantizer {
       }
       SetPair(pair, static_cast<size_t>(g), &params);
     });
+    KeepValuesFinite(&params);
     at::Tensor codes = Quantize(view.weight, params);
     return QuantizedTensor{std::move(params), std::move(codes)};
   }
@@ -132,6 +135,7 @@ class Xnor : public Quantizer {
       pair = statistics.min() < 0 ? Pair{-2 * mean_abs, 0} : Pair{0, 2 * mean_abs};
     }
     SetPair(pair, 0, &params);
+    KeepValuesFinite(&params);
     return params;
   }
 

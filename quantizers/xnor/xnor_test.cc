@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "base/field_error.h"
 #include "base/random.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "quant/channel_grid.h"
 #include "quant/fake_quantize.h"
 #include "quant/quantizer_testing.h"
 #include "quantizers/xnor/options.pb.h"
@@ -17,7 +19,9 @@
 namespace lowbit {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
+using testing::Truly;
 
 XnorOptions Shifted() {
   XnorOptions options;
@@ -134,6 +138,24 @@ TEST(XnorTest, ShiftedActivationsOfTheHistogram) {
     other.zero_point[0] *= factor;
     EXPECT_GT(square(other), square(shifted));
   }
+}
+
+// 3e38 doubled is more than a float32 holds.
+TEST(XnorTest, HugeValuesStayFinite) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  for (const XnorOptions& options : {XnorOptions(), Shifted()}) {
+    for (const std::vector<float>& values :
+         {std::vector<float>{3e38f, -3e38f, 3e38f}, std::vector<float>{kMax, -kMax}, std::vector<float>{kMax, kMax},
+          std::vector<float>{-kMax, -3e38f}, std::vector<float>{0, 3e38f, kMax}, std::vector<float>{-kMax, 0}}) {
+      const QuantizedTensor row = QuantizeRow(values, options);
+      EXPECT_TRUE(row.params.Validate().ok()) << row.params.Validate();
+      EXPECT_THAT(ChannelGrid(row.params, 0).Values(), Each(Truly([](float x) { return std::isfinite(x); })));
+      EXPECT_THAT(Values(row), Each(Truly([](float x) { return std::isfinite(x); })));
+      const QuantParams activation = Fit(values, options);
+      EXPECT_THAT(ChannelGrid(activation, 0).Values(), Each(Truly([](float x) { return std::isfinite(x); })));
+    }
+  }
+  EXPECT_THAT(Values(QuantizeRow({3e38f, -3e38f})), ElementsAre(kMax / 2, -kMax / 2));
 }
 
 TEST(XnorTest, RefusesOtherWidths) {
