@@ -99,7 +99,7 @@ class Learner {
 
   absl::Status Start();
   // One phase after the other. FailedPrecondition: it diverged.
-  absl::Status Learn(const std::function<absl::Status(const BlockProgress&)>& on_step);
+  absl::Status Learn(const std::function<absl::Status(const BlockProgress&)>& on_step, std::vector<double>* losses);
 
   const LearnedNetwork& network() const { return *network_; }
   int64_t steps() const { return config_.iterations() + config_.activation_iterations(); }
@@ -198,7 +198,11 @@ absl::Status Learner::Step(const Phase& phase, int64_t step, double& loss) {
   return absl::OkStatus();
 }
 
-absl::Status Learner::Learn(const std::function<absl::Status(const BlockProgress&)>& on_step) {
+absl::Status Learner::Learn(const std::function<absl::Status(const BlockProgress&)>& on_step,
+                            std::vector<double>* losses) {
+  const int64_t points = std::min(kCurvePoints, steps());
+  losses->assign(static_cast<size_t>(points), 0);
+  std::vector<int64_t> counts(losses->size(), 0);
   const bool after = config_.activation_iterations() > 0;
   std::vector<Phase> phases = {{true, !after, after ? 1.0 : config_.float_activations(), config_.iterations()}};
   if (after) phases.push_back({false, true, 0, config_.activation_iterations()});
@@ -208,6 +212,8 @@ absl::Status Learner::Learn(const std::function<absl::Status(const BlockProgress
     for (int64_t step = 0; step < phase.steps; ++step, ++total_step_) {
       double loss = 0;
       LOWBIT_RETURN_IF_ERROR(Step(phase, step, loss));
+      const size_t point = static_cast<size_t>(total_step_ * points / steps());
+      (*losses)[point] += (loss - (*losses)[point]) / static_cast<double>(++counts[point]);
       smooth = smooth < 0 ? loss : kSmoothing * smooth + (1 - kSmoothing) * loss;
       LOWBIT_RETURN_IF_ERROR(on_step({total_step_ + 1, smooth}));
     }
@@ -255,7 +261,7 @@ absl::StatusOr<BlockResult> ReconstructBlock(const BlockTask& task, const Recons
     Learner learner(task, config);
     LOWBIT_RETURN_IF_ERROR(learner.Start());
     report.steps = learner.steps();
-    const absl::Status learned = learner.Learn(on_step);
+    const absl::Status learned = learner.Learn(on_step, &report.losses);
     if (absl::IsFailedPrecondition(learned)) {
       report.fallback = std::string(learned.message());
     } else {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -37,6 +38,9 @@ struct BlockProgress {
   double loss = 0;   // of late, a running mean
 };
 
+// Points of a block's curve of losses; fewer where there are fewer steps.
+constexpr int64_t kCurvePoints = 50;
+
 // What became of a block.
 struct BlockReport {
   std::string name;
@@ -47,8 +51,9 @@ struct BlockReport {
   int64_t steps = 0;
   double seconds = 0;
   int64_t roundings = 0;
-  int64_t undecided = 0;  // of them, before they were rounded
-  int64_t flipped = 0;    // codes that are not what they were at the start
+  int64_t undecided = 0;       // of them, before they were rounded
+  int64_t flipped = 0;         // codes that are not what they were at the start
+  std::vector<double> losses;  // while learning: means over kCurvePoints equal parts of the steps
   // Why the start was kept: empty, "the loss became nan at step 17", ...
   std::string fallback;
 };

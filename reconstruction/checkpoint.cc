@@ -21,7 +21,8 @@ constexpr char kBlocks[] = "lowbit.reconstruction.blocks";
 nlohmann::json ToJson(const BlockReport& block) {
   return {{"name", block.name},           {"start_error", block.start_error}, {"end_error", block.end_error},
           {"steps", block.steps},         {"seconds", block.seconds},         {"roundings", block.roundings},
-          {"undecided", block.undecided}, {"flipped", block.flipped},         {"fallback", block.fallback}};
+          {"undecided", block.undecided}, {"flipped", block.flipped},         {"fallback", block.fallback},
+          {"losses", block.losses}};
 }
 
 BlockReport FromJson(const nlohmann::json& json) {
@@ -35,6 +36,7 @@ BlockReport FromJson(const nlohmann::json& json) {
   json.at("undecided").get_to(block.undecided);
   json.at("flipped").get_to(block.flipped);
   json.at("fallback").get_to(block.fallback);
+  json.at("losses").get_to(block.losses);
   return block;
 }
 

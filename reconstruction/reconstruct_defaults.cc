@@ -12,6 +12,7 @@ ReconstructConfig QDrop() {
   config.set_iterations(20000);
   config.set_unit(ReconstructConfig::BLOCK);
   config.set_rounding(ReconstructConfig::UP_OR_DOWN);
+  config.set_hold(0);
   config.set_rounding_rate(1e-3);
   config.set_weight_scale_rate(0);
   config.set_activation_scale_rate(4e-5);
@@ -31,7 +32,8 @@ ReconstructConfig OfPreset(ReconstructConfig::Preset preset) {
       break;
     case ReconstructConfig::LOWBIT:
       config.set_iterations(2000);
-      config.set_rounding_rate(1e-2);
+      config.set_hold(0.8);
+      config.set_rounding_rate(3e-2);
       config.set_weight_scale_rate(1e-3);
       config.set_activation_scale_rate(1e-3);
       config.set_bias_rate(1e-3);

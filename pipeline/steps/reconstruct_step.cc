@@ -128,7 +128,8 @@ class ReconstructStepImpl : public Step {
                                   {"seconds", block.seconds},
                                   {"roundings", block.roundings},
                                   {"undecided", block.undecided},
-                                  {"flipped", block.flipped}});
+                                  {"flipped", block.flipped},
+                                  {"losses", block.losses}});
       if (!block.fallback.empty()) record["blocks"].back()["fallback"] = block.fallback;
       roundings += block.roundings;
       undecided += block.undecided;
