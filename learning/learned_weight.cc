@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -49,7 +50,7 @@ class UpOrDown : public LearnedWeight {
       : LearnedWeight(start, {ZeroLeaf(weight.sizes())}),
         low_(static_cast<size_t>(size())),
         step_(low_.size()),
-        sigmoid_(low_.size()),
+        sigmoid_(at::empty(weight.sizes(), at::kFloat)),
         low_code_(low_.size()),
         high_code_(low_.size()) {
     const std::vector<float> w = Values(weight);
@@ -73,20 +74,22 @@ class UpOrDown : public LearnedWeight {
   }
 
   void Write(at::Tensor& value) const override {
+    // (LibTorch's exponential takes many at a time.)
+    at::sigmoid_out(sigmoid_, rounding().front().detach());
+    const float* const sigmoid = sigmoid_.data_ptr<float>();
     float* const out = value.data_ptr<float>();
-    const float* const v = rounding_data();
     ParallelFor(channels(), [&](int64_t c) {
       const float s = scale(c);
       for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
         const size_t k = static_cast<size_t>(i);
-        sigmoid_[k] = Sigmoid(v[i]);
-        out[i] = s * (low_[k] + Stretched(sigmoid_[k]) * step_[k]);
+        out[i] = s * (low_[k] + Stretched(sigmoid[i]) * step_[k]);
       }
     });
   }
 
   void Back(const at::Tensor& gradient) override {
     const float* const g = gradient.data_ptr<float>();
+    const float* const sigmoid = sigmoid_.data_ptr<float>();
     float* const grad_v = NewGradient(rounding().front());
     std::vector<double> sums(static_cast<size_t>(channels()));
     ParallelFor(channels(), [&](int64_t c) {
@@ -94,10 +97,9 @@ class UpOrDown : public LearnedWeight {
       double sum = 0;
       for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
         const size_t k = static_cast<size_t>(i);
-        const float sigmoid = sigmoid_[k];
-        const float h = (kHigh - kLow) * sigmoid + kLow;
+        const float h = (kHigh - kLow) * sigmoid[i] + kLow;
         const bool open = h > 0 && h < 1;
-        grad_v[i] = open ? g[i] * s * step_[k] * (kHigh - kLow) * sigmoid * (1 - sigmoid) : 0.0f;
+        grad_v[i] = open ? g[i] * s * step_[k] * (kHigh - kLow) * sigmoid[i] * (1 - sigmoid[i]) : 0.0f;
         sum += static_cast<double>(g[i] * (low_[k] + std::clamp(h, 0.0f, 1.0f) * step_[k]));
       }
       sums[static_cast<size_t>(c)] = sum;
@@ -105,22 +107,22 @@ class UpOrDown : public LearnedWeight {
     SetScaleGradient(sums);
   }
 
-  // d/dV (1 - |2 h - 1|^b) = -2 b |2 h - 1|^(b - 1) sign(2 h - 1) h'(V)
+  // With d = 2 h - 1:  d/dV (1 - |d|^b) = -2 b |d|^(b - 1) sign(d) h'(V)
   double Regularize(double weight, double sharpness) override {
+    const float* const sigmoid = sigmoid_.data_ptr<float>();
     float* const grad_v = rounding().front().grad().data_ptr<float>();
-    const float b = static_cast<float>(sharpness);
-    const float factor = static_cast<float>(weight) * -2 * b;
+    const at::Tensor powers = sigmoid_.mul(2 * (kHigh - kLow)).add_(2 * kLow - 1).abs_().pow_(sharpness - 1);
+    const float* const power = powers.data_ptr<float>();
+    const float factor = static_cast<float>(-2 * weight * sharpness);
     std::vector<double> sums(static_cast<size_t>(channels()));
     ParallelFor(channels(), [&](int64_t c) {
       double sum = 0;
       for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
-        const float sigmoid = sigmoid_[static_cast<size_t>(i)];
-        const float h = (kHigh - kLow) * sigmoid + kLow;
+        const float h = (kHigh - kLow) * sigmoid[i] + kLow;
         if (h <= 0 || h >= 1) continue;
         const float d = 2 * h - 1;
-        const float power = std::pow(std::abs(d), b - 1);
-        sum += 1 - static_cast<double>(power * std::abs(d));
-        grad_v[i] += factor * std::copysign(power, d) * (kHigh - kLow) * sigmoid * (1 - sigmoid);
+        sum += 1 - static_cast<double>(power[i] * std::abs(d));
+        grad_v[i] += factor * std::copysign(power[i], d) * (kHigh - kLow) * sigmoid[i] * (1 - sigmoid[i]);
       }
       sums[static_cast<size_t>(c)] = sum;
     });
@@ -145,8 +147,8 @@ class UpOrDown : public LearnedWeight {
   }
 
  private:
-  std::vector<float> low_, step_;       // in units of the scale
-  mutable std::vector<float> sigmoid_;  // of V, from Write() for the rest of a step
+  std::vector<float> low_, step_;  // in units of the scale
+  mutable at::Tensor sigmoid_;     // of V, from Write() for the rest of a step
   std::vector<int32_t> low_code_, high_code_;
 };
 
