@@ -23,6 +23,9 @@ constexpr float kLow = -0.1f;
 // Between these a rounding counts as undecided.
 constexpr float kUndecided = 0.05f;
 
+// How far from the chosen code one begins that is held there.
+constexpr float kHeld = 0.04f;
+
 // Of what a scale began with.
 constexpr float kSmallestFactor = 0.1f;
 
@@ -68,7 +71,7 @@ class UpOrDown : public LearnedWeight {
       low_code_[i] = grid.codes[low];
       high_code_[i] = grid.codes[low + 1];
       const float place = std::clamp((x - low_[i]) / step_[i], 0.0f, 1.0f);
-      const float held = upwards ? kUndecided : 1 - kUndecided;
+      const float held = upwards ? kHeld : 1 - kHeld;
       v[i] = InverseStretched(place + static_cast<float>(hold) * (held - place));
     }
   }
@@ -266,6 +269,37 @@ class Latent : public AnyCode {
   const std::vector<float> start_scales_;
 };
 
+class FixedCodes : public LearnedWeight {
+ public:
+  explicit FixedCodes(const QuantizedTensor& start)
+      : LearnedWeight(start, {ZeroLeaf(start.codes.sizes())}), codes_(Codes(start.codes)) {
+    for (size_t i = 0; i < codes_.size(); ++i) {
+      const Grid& grid = this->grid(static_cast<int64_t>(i) / channel_size());
+      values_.push_back(grid.values[grid.IndexOf(codes_[i])]);
+    }
+  }
+
+  void Write(at::Tensor& value) const override {
+    float* const out = value.data_ptr<float>();
+    for (int64_t i = 0; i < size(); ++i) out[i] = scale(i / channel_size()) * values_[static_cast<size_t>(i)];
+  }
+
+  void Back(const at::Tensor& gradient) override {
+    const float* const g = gradient.data_ptr<float>();
+    std::vector<double> sums(static_cast<size_t>(channels()));
+    for (int64_t i = 0; i < size(); ++i) {
+      sums[static_cast<size_t>(i / channel_size())] += static_cast<double>(g[i] * values_[static_cast<size_t>(i)]);
+    }
+    SetScaleGradient(sums);
+  }
+
+  QuantizedTensor Harden() const override { return Result(codes_); }
+
+ private:
+  const std::vector<int32_t> codes_;
+  std::vector<float> values_;  // in units of the scale
+};
+
 }  // namespace
 
 LearnedWeight::~LearnedWeight() = default;
@@ -283,10 +317,13 @@ LearnedWeight::LearnedWeight(const QuantizedTensor& start, std::vector<at::Tenso
     const ChannelGrid channel(start_, c);
     std::vector<std::pair<float, int32_t>> values;
     for (int32_t q = channel.qmin(); q <= channel.qmax(); ++q) {
-      values.emplace_back(channel.Dequantize(q) / channel.scale(), q);
+      const float value =
+          start_.is_uniform() ? static_cast<float>(q) - channel.zero_point() : channel.Dequantize(q) / channel.scale();
+      values.emplace_back(value, q);
     }
     std::sort(values.begin(), values.end());
     Grid grid;
+    grid.is_uniform = start_.is_uniform();
     grid.qmin = channel.qmin();
     grid.index_of_code.resize(values.size());
     for (const auto& [value, code] : values) {
@@ -306,7 +343,9 @@ size_t LearnedWeight::Grid::Nearest(float x) const {
   if (above == values.begin()) return 0;
   const size_t i = static_cast<size_t>(above - values.begin());
   if (i == values.size()) return i - 1;
-  return x - values[i - 1] <= values[i] - x ? i - 1 : i;
+  const float to_lower = x - values[i - 1], to_upper = values[i] - x;
+  if (to_lower == to_upper && is_uniform) return codes[i] % 2 == 0 ? i : i - 1;
+  return to_lower <= to_upper ? i - 1 : i;
 }
 
 bool LearnedWeight::Grid::Inside(float x) const {
@@ -355,6 +394,10 @@ std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const
 
 std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start) {
   return std::make_unique<Latent>(float_weight, start);
+}
+
+std::unique_ptr<LearnedWeight> MakeFixedCodes(const QuantizedTensor& start) {
+  return std::make_unique<FixedCodes>(start);
 }
 
 }  // namespace lowbit

@@ -58,10 +58,11 @@ class LearnedWeight {
   struct Grid {
     std::vector<float> values;   // level - zero_point
     std::vector<int32_t> codes;  // the first where several have the same value
+    bool is_uniform;
     int32_t qmin;
     std::vector<size_t> index_of_code;  // of values, by code - qmin
 
-    // The index of the value nearest to x.
+    // The index of the value nearest to x; of two equally near ones as ChannelGrid::Quantize.
     size_t Nearest(float x) const;
     size_t IndexOf(int32_t code) const { return index_of_code[static_cast<size_t>(code - qmin)]; }
     // Whether x lies within the grid, for the straight-through estimator; with two values also half a step beyond.
@@ -104,7 +105,7 @@ class LearnedWeight {
 // when the scale is learned, so that its gradient is simply that sum (Genie-M, Jeon et al. 2023, arXiv 2212.04780). In
 // the end h becomes 0 or 1, the nearer one.
 //
-// `hold` in [0, 1] moves the start from there (0) to the chosen code (1, where h is 0.05 or 0.95).
+// `hold` in [0, 1] moves the start from there (0) to the chosen code (1, where h is 0.04 or 0.96).
 std::unique_ptr<LearnedWeight> MakeUpOrDown(const at::Tensor& float_weight, const QuantizedTensor& start, double hold);
 
 // Any code (FlexRound, Lee et al. 2023, arXiv 2306.00317): value = scale q(w / (scale exp(D))), with q to the nearest
@@ -117,6 +118,9 @@ std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const
 // the start is not the nearest one, w begins at its value. What is learned is w in steps of the grid, w over the scale
 // at the start, so that one rate does for tensors of all sizes.
 std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start);
+
+// The codes as they are; only the scales are learned.
+std::unique_ptr<LearnedWeight> MakeFixedCodes(const QuantizedTensor& start);
 
 }  // namespace lowbit
 

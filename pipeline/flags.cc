@@ -18,7 +18,7 @@ ABSL_FLAG(std::string, data_dir, "",
           "the folder with CIFAR-10's .bin files; without it, the config's, else the fetched copy");
 ABSL_FLAG(std::string, output_dir, "", "where the run makes its folder; without it, the config's");
 ABSL_FLAG(std::string, threads, "", "threads for the arithmetic, 0: one for each core; without it, the config's");
-ABSL_FLAG(bool, resume, false, "go on with the run of this name whose training checkpoint was written last");
+ABSL_FLAG(bool, resume, false, "go on with the run of this name whose checkpoint was written last");
 ABSL_FLAG(bool, dry_run, false, "check everything, print what would be done, and stop before the first image");
 ABSL_FLAG(bool, list, false,
           "print all fields of a config, the steps, and the quantizers with their options, and stop");

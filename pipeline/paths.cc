@@ -50,7 +50,13 @@ void ForEachFileOfRuns(const std::string& output_dir, const OnFile& on_file) {
   ForEachFile(output_dir, [&](const fs::path& path, fs::file_time_type) { ForEachFileOfRun(path, on_file); });
 }
 
-bool IsCheckpoint(const fs::path& file) { return file.filename() == "checkpoint.safetensors"; }
+// What train, reconstruct and distill steps leave to go on from.
+bool IsCheckpoint(const fs::path& file) {
+  const std::string name = file.filename().string();
+  return file.extension() == ".safetensors" &&
+         (name == "checkpoint.safetensors" || absl::StartsWith(name, "reconstruction") ||
+          absl::StartsWith(name, "distillation"));
+}
 
 // The newest file of all runs of which `wanted` says yes; empty if there is none.
 std::string NewestOfAllRuns(const std::string& output_dir, const std::function<bool(const fs::path&)>& wanted) {

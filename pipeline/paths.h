@@ -30,8 +30,8 @@ std::string NewestTorchInt8Model(const std::string& output_dir);
 // nor checkpoints.
 std::vector<std::string> WeightsNewestFirst(const std::string& output_dir);
 
-// The run of this name (a folder <name>-<time> of `output_dir`) whose training checkpoint was written last. Empty if
-// there is none.
+// The run of this name (a folder <name>-<time> of `output_dir`) whose checkpoint (of a train, reconstruct or distill
+// step) was written last. Empty if there is none.
 std::string NewestCheckpoint(const std::string& output_dir, absl::string_view name);
 
 }  // namespace lowbit

@@ -92,6 +92,12 @@ TEST(NewestCheckpoint, IsOfThisConfig) {
   EXPECT_EQ(NewestCheckpoint(out, "train"), out + "/train-20260102-000000-2");
   Touch(out + "/train-20260101-000000/seed=2/checkpoint.safetensors", 3);
   EXPECT_EQ(NewestCheckpoint(out, "train"), out + "/train-20260101-000000");
+  // Those of other steps that can be gone on with.
+  Touch(out + "/learn-20260101-000000/reconstruction-2.safetensors", 9);
+  Touch(out + "/learn-20260102-000000/model.safetensors", 1);
+  EXPECT_EQ(NewestCheckpoint(out, "learn"), out + "/learn-20260101-000000");
+  Touch(out + "/learn-20260103-000000/distillation.safetensors", 8);
+  EXPECT_EQ(NewestCheckpoint(out, "learn"), out + "/learn-20260103-000000");
 }
 
 }  // namespace

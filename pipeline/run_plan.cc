@@ -69,8 +69,11 @@ absl::StatusOr<std::unique_ptr<DataSource>> MakeData(const PipelineConfig& confi
 
 absl::StatusOr<std::string> FindResumeFolder(const PipelineConfig& config) {
   const auto& steps = config.steps();
-  if (std::none_of(steps.begin(), steps.end(), [](const StepConfig& step) { return step.has_train(); })) {
-    return absl::InvalidArgumentError(absl::StrCat("--resume: ", config.name(), " has no train step"));
+  if (std::none_of(steps.begin(), steps.end(), [](const StepConfig& step) {
+        return step.has_train() || step.has_reconstruct() || step.has_distill();
+      })) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--resume: ", config.name(), " has no train, reconstruct or distill step"));
   }
   const std::string folder = NewestCheckpoint(UserPath(config.output_dir()), config.name());
   if (!folder.empty()) return folder;

@@ -232,7 +232,7 @@ TEST_F(RunTest, ResumingNeedsATrainStepAndACheckpoint) {
             absl::StrCat("--resume: no ", output_dir_, "/tiny-* has a checkpoint to go on from"));
   const std::string model = TrainedModel();
   EXPECT_EQ(std::string(Plan(absl::StrCat(model, kQuantize), /*resume=*/true).status().message()),
-            "--resume: tiny has no train step");
+            "--resume: tiny has no train, reconstruct or distill step");
 }
 
 TEST_F(RunTest, WhatCannotBeResumedIsRefusedBeforeAnythingIsWritten) {

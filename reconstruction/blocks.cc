@@ -1,6 +1,7 @@
 #include "reconstruction/blocks.h"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
@@ -63,8 +64,16 @@ std::vector<Block> SingleLayers(const Graph& graph) {
   for (int i = 0; i < graph.size(); ++i) {
     if (!HasWeight(graph.layer(i).op)) continue;
     const std::vector<int>& readers = graph.consumers(i);
-    const bool has_relu = readers.size() == 1 && IsRelu(graph, readers.front());
-    blocks.push_back({graph.layer(i).inputs.front(), has_relu ? readers.front() : i, {i}});
+    const int last = readers.size() == 1 && IsRelu(graph, readers.front()) ? readers.front() : i;
+    int first = graph.layer(i).inputs.front();
+    while (graph.output_shape(first).size() != 3) first = graph.layer(first).inputs.front();
+    Block block{first, last, {}};
+    for (const int needed : NeededLayers(graph, last)) {
+      if (needed > first && HasWeight(graph.layer(needed).op)) block.weighted.push_back(needed);
+    }
+    // It took layers along that stood alone so far.
+    while (!blocks.empty() && blocks.back().first >= first && block.weighted.size() > 1) blocks.pop_back();
+    blocks.push_back(std::move(block));
   }
   return blocks;
 }

@@ -26,7 +26,8 @@ struct Block {
 // block begins where the one before it ended.
 std::vector<Block> FindBlocks(const Graph& graph);
 
-// Every layer with a weight by itself, with the relu after it if that alone reads it. `first` is what it reads.
+// Every layer with a weight by itself, with the relu after it if that alone reads it. `first` is what it reads, or the
+// last image, [C, H, W], before that; a linear layer that reads another one's output makes a block with it.
 std::vector<Block> SingleLayers(const Graph& graph);
 
 }  // namespace lowbit
