@@ -64,20 +64,22 @@ class SequentialFitterTest : public testing::Test {
 // With nothing quantized, each layer reads and puts out what it should.
 TEST_F(SequentialFitterTest, AFloatNetworkIsLeftAsItIs) {
   const auto quantized = ToQuantizedModel(model_);
-  auto fitter = SequentialFitter::Create(model_, images_, 10, &data_);
-  ASSERT_TRUE(fitter.ok()) << fitter.status();
-  for (const int layer : {1, 2, 4, 6}) {
-    const std::string& name = model_.graph.layer(layer).name;
-    const auto regression = fitter->Regress(ChooseTarget(model_.graph, layer, {}, true), *quantized);
-    ASSERT_TRUE(regression.ok()) << regression.status();
-    EXPECT_EQ(regression->images(), 10);
-    const at::Tensor& weight = model_.parameters.at(name + ".weight");
-    const at::Tensor& bias = model_.parameters.at(name + ".bias");
-    EXPECT_LT(regression->RelativeError(weight, bias), 1e-5) << name;
-    const auto fitted = regression->FitWeight(weight, 0.1);
-    ASSERT_TRUE(fitted.ok()) << fitted.status();
-    EXPECT_TRUE(at::allclose(*fitted, weight, 1e-2, 1e-3)) << name;
-    EXPECT_TRUE(at::allclose(regression->FitBias(*fitted), bias, 1e-2, 1e-3)) << name;
+  for (const bool correct_sums : {true, false}) {
+    auto fitter = SequentialFitter::Create(model_, images_, 10, &data_);
+    ASSERT_TRUE(fitter.ok()) << fitter.status();
+    for (const int layer : {1, 2, 4, 6}) {
+      const std::string& name = model_.graph.layer(layer).name;
+      const auto regression = fitter->Regress(ChooseTarget(model_.graph, layer, {}, correct_sums), *quantized);
+      ASSERT_TRUE(regression.ok()) << regression.status();
+      EXPECT_EQ(regression->images(), 10);
+      const at::Tensor& weight = model_.parameters.at(name + ".weight");
+      const at::Tensor& bias = model_.parameters.at(name + ".bias");
+      EXPECT_LT(regression->RelativeError(weight, bias), 1e-5) << name;
+      const auto fitted = regression->FitWeight(weight, 0.1);
+      ASSERT_TRUE(fitted.ok()) << fitted.status();
+      EXPECT_TRUE(at::allclose(*fitted, weight, 1e-2, 1e-3)) << name;
+      EXPECT_TRUE(at::allclose(regression->FitBias(*fitted), bias, 1e-2, 1e-3)) << name;
+    }
   }
 }
 
