@@ -1,9 +1,6 @@
 #include "distillation/distiller.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/kl_div.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/softmax.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -31,6 +28,7 @@
 #include "evaluation/batch_tensor.h"
 #include "google/protobuf/text_format.h"
 #include "learning/adam.h"
+#include "learning/answer_divergence.h"
 #include "learning/learned_network.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
@@ -184,9 +182,7 @@ absl::StatusOr<double> Distiller::Step(Batch& batch, int64_t step) {
   network_->Write();
   LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network_->Forward(images, {}));
   const double t = config_.temperature();
-  const at::Tensor loss =
-      at::kl_div(at::log_softmax(logits.div(t), 1), at::softmax(wanted.div(t), 1), at::Reduction::Sum)
-          .mul(t * t / static_cast<double>(batch.size()));
+  const at::Tensor loss = AnswerDivergence(logits, wanted, t).mul(t * t);
   const double value = loss.item<double>();
   if (!std::isfinite(value)) {
     return absl::FailedPreconditionError(

@@ -79,6 +79,11 @@ class LearnedNetwork {
   const ParameterMap& activation_scales() const { return activation_scales_; }
   const ParameterMap& biases() const { return biases_; }
 
+  // Whether there is anything to learn.
+  bool learns() const {
+    return !roundings_.empty() || !weight_scales_.empty() || !activation_scales_.empty() || !biases_.empty();
+  }
+
   // The quantized network that it comes to.
   absl::StatusOr<QuantizedModel> Harden() const;
   LearnedCounts Count() const;

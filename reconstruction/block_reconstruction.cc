@@ -1,9 +1,6 @@
 #include "reconstruction/block_reconstruction.h"
 
-#include <ATen/ops/kl_div.h>
-#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/softmax.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -19,6 +16,7 @@
 #include "base/random.h"
 #include "base/status_macros.h"
 #include "learning/adam.h"
+#include "learning/answer_divergence.h"
 #include "learning/learned_fake_quantize.h"
 #include "learning/learned_network.h"
 #include "model/executor.h"
@@ -62,13 +60,6 @@ LearnedNetworkOptions NetworkOptions(const ReconstructConfig& config) {
 }
 
 at::Tensor GatherRows(const at::Tensor& x, const std::vector<int64_t>& rows) { return MixRows(x, x, rows, {}); }
-
-// KL divergence of the softmax of logits / T, mean over the images, times its weight in the loss.
-at::Tensor PredictionDifference(const at::Tensor& logits, const at::Tensor& wanted, const ReconstructConfig& config) {
-  const double t = config.temperature();
-  return at::kl_div(at::log_softmax(logits.div(t), 1), at::softmax(wanted.div(t), 1), at::Reduction::Sum)
-      .mul(config.prediction_difference() / static_cast<double>(logits.size(0)));
-}
 
 // Batches of images without end: each goes through all of them in another random order.
 class Batches {
@@ -150,7 +141,8 @@ absl::StatusOr<at::Tensor> Learner::PredictionLoss(const std::vector<int64_t>& r
   if (rest_.has_value()) {
     LOWBIT_ASSIGN_OR_RETURN(logits, rest_->Forward(logits));
   }
-  return PredictionDifference(logits, GatherRows(task_.logits, rows), config_);
+  return AnswerDivergence(logits, GatherRows(task_.logits, rows), config_.temperature())
+      .mul(config_.prediction_difference());
 }
 
 absl::StatusOr<double> Learner::LossAndGradients(const Phase& phase, const std::vector<int64_t>& rows) {
@@ -241,7 +233,8 @@ absl::StatusOr<double> Evaluate(const BlockTask& task, const ReconstructConfig& 
       if (rest.has_value()) {
         LOWBIT_ASSIGN_OR_RETURN(y, rest->Forward(y));
       }
-      loss += PredictionDifference(y, task.logits.narrow(0, first, count), config).item<double>();
+      loss += config.prediction_difference() *
+              AnswerDivergence(y, task.logits.narrow(0, first, count), config.temperature()).item<double>();
     }
     sum += loss * static_cast<double>(count);
   }
@@ -260,6 +253,11 @@ absl::StatusOr<BlockResult> ReconstructBlock(const BlockTask& task, const Recons
     LOWBIT_ASSIGN_OR_RETURN(report.start_error, Evaluate(task, config, task.start));
     Learner learner(task, config);
     LOWBIT_RETURN_IF_ERROR(learner.Start());
+    if (!learner.network().learns()) {
+      report.fallback = "there is nothing to learn in it";
+      report.end_error = report.start_error;
+      return result;
+    }
     report.steps = learner.steps();
     const absl::Status learned = learner.Learn(on_step, &report.losses);
     if (absl::IsFailedPrecondition(learned)) {

@@ -152,6 +152,18 @@ TEST(ReconstructTest, ALossThatIsNoNumberEndsTheBlock) {
   EXPECT_TRUE(Bytes(done->model) == Bytes(start));
 }
 
+TEST(ReconstructTest, ABlockWithNothingToLearnIsLeftAlone) {
+  const Model model = SmallResidualModel();
+  auto start = ToQuantizedModel(model);
+  ASSERT_TRUE(start.ok()) << start.status();
+  for (const auto preset : {ReconstructConfig::QDROP, ReconstructConfig::PD_QUANT}) {
+    const auto done = Reconstruct(model, {*start, {}}, Images(), Config(preset, 10), 1, Ignore());
+    ASSERT_TRUE(done.ok()) << done.status();
+    EXPECT_EQ(done->blocks[1].fallback, "there is nothing to learn in it");
+    EXPECT_TRUE(Bytes(done->model) == Bytes(*start));
+  }
+}
+
 // ---- Configs ----
 
 TEST(ReconstructDefaultsTest, WhatIsSetWinsOverThePreset) {
