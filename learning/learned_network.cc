@@ -89,8 +89,10 @@ void LearnedNetwork::AddWeight(const Model& float_network, const std::string& na
       layer.weight = MakeDivided(float_weight, start);
       break;
     case LearnedRounding::kLatent:
-    case LearnedRounding::kAsChosen:
       layer.weight = MakeLatent(float_weight, start);
+      break;
+    case LearnedRounding::kAsChosen:
+      layer.weight = MakeAsChosen(start);
       break;
   }
   layer.leaf = parameters->at(parameter).clone(float_weight.dim() == 4 ? at::MemoryFormat::ChannelsLast

@@ -118,6 +118,9 @@ std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const
 // at the start, so that one rate does for tensors of all sizes.
 std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start);
 
+// The codes that were chosen at the start, whatever becomes of the scale: value = scale level. rounding() has no say.
+std::unique_ptr<LearnedWeight> MakeAsChosen(const QuantizedTensor& start);
+
 }  // namespace lowbit
 
 #endif  // LOWBIT_LEARNING_LEARNED_WEIGHT_H_
