@@ -1,6 +1,7 @@
 #include "reconstruction/blocks.h"
 
 #include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
@@ -64,7 +65,19 @@ std::vector<Block> SingleLayers(const Graph& graph) {
     if (!HasWeight(graph.layer(i).op)) continue;
     const std::vector<int>& readers = graph.consumers(i);
     const bool has_relu = readers.size() == 1 && IsRelu(graph, readers.front());
-    blocks.push_back({graph.layer(i).inputs.front(), has_relu ? readers.front() : i, {i}});
+    Block block{graph.layer(i).inputs.front(), has_relu ? readers.front() : i, {i}};
+    if (graph.output_shape(block.first).size() != 3) {
+      block.first = LastCut(graph, i, i);
+      block.weighted.clear();
+      for (const int layer : NeededLayers(graph, i)) {
+        if (layer > block.first && HasWeight(graph.layer(layer).op)) block.weighted.push_back(layer);
+      }
+      const auto within = [&](const Block& other) {
+        return std::binary_search(block.weighted.begin(), block.weighted.end(), other.weighted.front());
+      };
+      blocks.erase(std::remove_if(blocks.begin(), blocks.end(), within), blocks.end());
+    }
+    blocks.push_back(std::move(block));
   }
   return blocks;
 }
