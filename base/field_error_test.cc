@@ -1,5 +1,7 @@
 #include "base/field_error.h"
 
+#include <cmath>
+
 #include "gtest/gtest.h"
 
 namespace lowbit {
@@ -36,6 +38,18 @@ TEST(FieldErrorTest, PrependGivesAFieldToAnyError) {
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(status.message(), "unknown quantizer");
   EXPECT_EQ(*status.GetPayload("other"), "kept");
+}
+
+TEST(CheckFieldRangeTest, TakesBothEndsAndNothingElse) {
+  for (const double inside : {-1.0, 0.0, 2.5}) {
+    EXPECT_EQ(CheckFieldRange("rate", inside, -1, 2.5, "in [-1, 2.5]"), absl::OkStatus());
+  }
+  const absl::Status status = CheckFieldRange("rate", 2.75, -1, 2.5, "in [-1, 2.5]");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ErrorField(status), "rate");
+  EXPECT_EQ(status.message(), "must be in [-1, 2.5], got 2.75");
+  EXPECT_EQ(CheckFieldRange("epochs", 0, 1, 1e9, "at least 1").message(), "must be at least 1, got 0");
+  EXPECT_EQ(CheckFieldRange("rate", std::nan(""), 0, 1, "in [0, 1]").message(), "must be in [0, 1], got nan");
 }
 
 TEST(FieldErrorTest, OkStaysOk) {

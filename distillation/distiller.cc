@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/explicit_defaults.h"
 #include "base/field_error.h"
@@ -115,9 +116,11 @@ absl::StatusOr<std::string> Distiller::Fingerprint() const {
   google::protobuf::TextFormat::PrintToString(full, &text);
   LOWBIT_ASSIGN_OR_RETURN(const std::string start, SerializeQuantizedModel(*request_.start));
   return absl::StrCat(
-      text, "seed: ", request_.seed, "\nthreads: ", at::get_num_threads(),
-      "\nimages to learn from: ", request_.learn.size(), ", ", absl::Hex(Digest(request_.learn), absl::kZeroPad16),
-      "\nimages held out: ", request_.hold_out.size(), ", ", absl::Hex(Digest(request_.hold_out), absl::kZeroPad16),
+      text, "seed: ", request_.seed, "\nthreads: ", at::get_num_threads(), "\nimages: ", request_.dataset->size(),
+      "\nmean: ", absl::StrJoin(request_.normalization.mean, " "),
+      "\nstd: ", absl::StrJoin(request_.normalization.std, " "), "\nimages to learn from: ", request_.learn.size(),
+      ", ", absl::Hex(Digest(request_.learn), absl::kZeroPad16), "\nimages held out: ", request_.hold_out.size(), ", ",
+      absl::Hex(Digest(request_.hold_out), absl::kZeroPad16),
       "\nfloat network: ", absl::Hex(DigestParameters(request_.float_model->parameters), absl::kZeroPad16),
       "\nquantized network: ", absl::Hex(Fnv1a(kFnv1aStart, start), absl::kZeroPad16));
 }

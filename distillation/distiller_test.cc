@@ -1,159 +1,455 @@
 #include "distillation/distiller.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <functional>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "data/in_memory_dataset.h"
+#include "data/loader.h"
+#include "evaluation/answer_change.h"
+#include "evaluation/batch_tensor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "learning/learning_testing.h"
+#include "model/executor.h"
+#include "model/model_testing.h"
+#include "quant/fake_quant_model.h"
+#include "quant/fake_quantize.h"
 
 namespace lowbit {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::StartsWith;
 
-std::string Bytes(const QuantizedModel& model) { return SerializeQuantizedModel(model).value_or("?"); }
+// in [3, 8, 8] -> conv -> relu -> pool -> flatten -> fc
+Model SmallModel() {
+  Conv2d conv{3, 6, {3, 3}};
+  conv.padding = {1, 1};
+  conv.bias = true;
+  return {Make({{"in", Input{3, 8, 8}, {}},
+                {"conv", conv, {0}},
+                {"relu", Relu{}, {1}},
+                {"pool", AvgPool{{4, 4}, {4, 4}}, {2}},
+                {"flatten", Flatten{}, {3}},
+                {"fc", Linear{24, 4}, {4}}}),
+          {{"conv.weight", Random({6, 3, 3, 3}, 1).mul(0.3)},
+           {"conv.bias", Random({6}, 2).mul(0.1)},
+           {"fc.weight", Random({4, 24}, 3).mul(0.6)},
+           {"fc.bias", Random({4}, 4).mul(0.1)}}};
+}
 
-class DistillTest : public testing::Test {
- protected:
-  DistillTest() : model_(SmallImageModel()), start_(RoundToNearest(model_, 2)) {
-    SyntheticOptions images;
-    images.size = 160;
-    images.num_classes = 3;
-    dataset_ = MakeSyntheticDataset(images);
-    request_.float_model = &model_;
-    request_.start = &start_;
-    request_.dataset = dataset_.get();
-    request_.learn.resize(128);
-    std::iota(request_.learn.begin(), request_.learn.end(), 0);
-    request_.hold_out.resize(32);
-    std::iota(request_.hold_out.begin(), request_.hold_out.end(), 128);
-    request_.config.set_epochs(4);
-    request_.config.set_batch_size(32);
-    request_.config.set_warmup_steps(2);
-    request_.config.set_scale_rate(0.01);
-    request_.config.set_bias_rate(0.01);
-    request_.config.set_weight_rate(0.05);
-    SpellOutDistillDefaults(&request_.config);
-    const auto folder = CreateUniqueDir(testing::TempDir() + "/distill");
-    request_.directory = *folder;
+QuantParams Params(int bits, bool is_signed, std::vector<float> scale) {
+  QuantParams params;
+  params.bits = bits;
+  params.is_signed = is_signed;
+  params.zero_point.assign(scale.size(), 0);
+  params.scale = std::move(scale);
+  return params;
+}
+
+QuantizedModel Quantized(const Model& model, int bits = 2) {
+  QuantizedModel quantized = *ToQuantizedModel(model);
+  for (const std::string layer : {"conv", "fc"}) {
+    const at::Tensor& weight = model.parameters.at(layer + ".weight");
+    std::vector<float> scale;
+    for (int64_t c = 0; c < weight.size(0); ++c)
+      scale.push_back(1.2f * weight[c].abs().max().item<float>() / static_cast<float>(1 << (bits - 1)));
+    const QuantParams params = Params(bits, true, scale);
+    EXPECT_TRUE(SetWeight(layer, {params, Quantize(weight, params)}, &quantized).ok());
+  }
+  quantized.activations["relu"] = Params(3, false, {0.5f});
+  return quantized;
+}
+
+// Asks for an interrupt at one reading.
+class Interrupting : public Dataset {
+ public:
+  Interrupting(const Dataset& base, int at) : base_(base), at_(at) {}
+  int64_t size() const override { return base_.size(); }
+  ImageShape image_shape() const override { return base_.image_shape(); }
+  const std::vector<std::string>& class_names() const override { return base_.class_names(); }
+  absl::Status Get(int64_t index, uint8_t* chw, int32_t* label) const override {
+    if (++reads_ == at_) RequestInterruptForTest();
+    return base_.Get(index, chw, label);
   }
 
-  // SmallResidualModel for colour images of 32 by 32.
-  static Model SmallImageModel() {
-    const Model small = SmallResidualModel();
-    std::vector<Layer> layers = small.graph.layers();
-    layers[0].op = Input{3, 32, 32};
-    std::get<Conv2d>(layers[1].op).in_channels = 3;
-    ParameterMap parameters = small.parameters;
-    parameters["stem.weight"] = Random({6, 3, 3, 3}, 70).mul(0.3);
-    return {Make(std::move(layers)), std::move(parameters)};
-  }
-
-  Model model_;
-  QuantizedModel start_;
-  std::unique_ptr<Dataset> dataset_;
-  DistillRequest request_;
+ private:
+  const Dataset& base_;
+  const int at_;
+  mutable std::atomic<int> reads_{0};
 };
 
-TEST_F(DistillTest, ComesCloserToTheFloatNetwork) {
-  const auto result = Distill(request_);
+class DistillerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    at::set_num_threads(1);
+    SyntheticOptions options;
+    options.size = 200;
+    options.shape = {3, 8, 8};
+    options.num_classes = 4;
+    options.noise = 60;
+    dataset_ = MakeSyntheticDataset(options);
+  }
+
+  std::string Folder() {
+    const auto folder = CreateUniqueDir(testing::TempDir() + "/distiller_test");
+    EXPECT_TRUE(folder.ok()) << folder.status();
+    return *folder;
+  }
+
+  // Learns from 160 images, ten steps an epoch, with the other 40 held out.
+  DistillRequest Request(int epochs) {
+    DistillRequest request;
+    request.float_model = &model_;
+    request.start = &start_;
+    request.dataset = dataset_.get();
+    for (int64_t i = 0; i < 160; ++i) request.learn.push_back((i * 7) % 200);
+    for (int64_t i = 160; i < 200; ++i) request.hold_out.push_back((i * 7) % 200);
+    request.config.set_epochs(epochs);
+    request.config.set_batch_size(16);
+    request.config.set_weight_rate(0.03);
+    request.config.set_scale_rate(0.01);
+    request.config.set_bias_rate(0.01);
+    request.config.set_warmup_steps(5);
+    request.config.mutable_augment()->set_crop_padding(1);
+    SpellOutDistillDefaults(&request.config);
+    request.seed = 11;
+    request.directory = Folder();
+    return request;
+  }
+
+  // Over the held-out images.
+  AnswerChange HeldOut(const QuantizedModel& quantized) {
+    LoaderOptions options;
+    options.order = Request(1).hold_out;
+    options.batch_size = 40;
+    const auto loader = Loader::Create(dataset_.get(), std::move(options));
+    auto batch = (*loader)->Next();
+    const at::Tensor images = ImagesTensor(**batch);
+    FakeQuantHook hook(quantized);
+    AnswerChange change;
+    EXPECT_TRUE(change
+                    .Add(*Executor::Create(model_.graph, model_.parameters)->Forward(images),
+                         *Executor::Create(quantized.graph, *FakeQuantParameters(quantized))->Forward(images, &hook))
+                    .ok());
+    return change;
+  }
+
+  static std::string Bytes(const QuantizedModel& model) { return *SerializeQuantizedModel(model); }
+
+  const Model model_ = SmallModel();
+  const QuantizedModel start_ = Quantized(model_);
+  std::unique_ptr<Dataset> dataset_;
+};
+
+TEST_F(DistillerTest, AnswersComeCloserToTheFloatNetworks) {
+  const auto result = Distill(Request(6));
   ASSERT_TRUE(result.ok()) << result.status();
-  ASSERT_EQ(result->history.size(), 5u);
-  EXPECT_GT(result->best_epoch, 0);
-  const double best = result->history[static_cast<size_t>(result->best_epoch)].held_out_kl;
-  EXPECT_LT(best, 0.7 * result->history[0].held_out_kl);
-  for (const DistillEpoch& epoch : result->history) EXPECT_GE(epoch.held_out_kl, best);
-  EXPECT_FALSE(Bytes(result->model) == Bytes(start_));
-  EXPECT_TRUE(CheckQuantizedModel(result->model).ok());
+  ASSERT_EQ(result->history.size(), 7u);
+  EXPECT_LT(result->history[static_cast<size_t>(result->best_epoch)].held_out_kl,
+            0.5 * result->history.front().held_out_kl);
+  EXPECT_LT(result->history.back().train_kl, 0.7 * result->history[1].train_kl);
+  // The numbers are those of the models, and the best is the best.
+  int best = 0;
+  for (int i = 0; i < 7; ++i) {
+    const DistillEpoch& epoch = result->history[static_cast<size_t>(i)];
+    EXPECT_EQ(epoch.epoch, i);
+    if (epoch.held_out_kl < result->history[static_cast<size_t>(best)].held_out_kl) best = i;
+  }
+  EXPECT_EQ(result->best_epoch, best);
+  const AnswerChange before = HeldOut(start_), after = HeldOut(result->model);
+  EXPECT_NEAR(result->history[0].held_out_kl, before.kl(), 1e-5);
+  EXPECT_EQ(result->history[0].held_out_same, before.same_top1());
+  EXPECT_NEAR(result->history[static_cast<size_t>(best)].held_out_kl, after.kl(), 1e-5);
+  EXPECT_EQ(result->history[static_cast<size_t>(best)].held_out_same, after.same_top1());
+  // Everything was learned.
+  EXPECT_NE(result->model.weights.at("conv").codes, start_.weights.at("conv").codes);
+  EXPECT_NE(result->model.weights.at("fc").params, start_.weights.at("fc").params);
+  EXPECT_NE(result->model.activations, start_.activations);
+  EXPECT_FALSE(result->model.parameters.at("fc.bias") == start_.parameters.at("fc.bias"));
 }
 
-TEST_F(DistillTest, ScalesAndBiasesAloneLeaveTheCodes) {
-  request_.config.set_weight_rate(0);
-  const auto result = Distill(request_);
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_GT(result->best_epoch, 0);
-  for (const auto& [layer, weight] : result->model.weights) EXPECT_TRUE(weight.codes == start_.weights.at(layer).codes);
+// With weight_rate 0 codes stay as they are, whatever scales do; and so on.
+TEST_F(DistillerTest, WhatHasNoRateStays) {
+  DistillRequest request = Request(2);
+  request.config.set_weight_rate(0);
+  request.config.set_scale_rate(0.03);
+  const auto codes = Distill(request);
+  ASSERT_TRUE(codes.ok()) << codes.status();
+  EXPECT_GT(codes->best_epoch, 0);
+  for (const auto& [layer, weight] : start_.weights) {
+    EXPECT_EQ(codes->model.weights.at(layer).codes, weight.codes);
+    EXPECT_NE(codes->model.weights.at(layer).params, weight.params);
+  }
+  request = Request(2);
+  request.config.set_scale_rate(0);
+  request.config.set_bias_rate(0);
+  const auto scales = Distill(request);
+  ASSERT_TRUE(scales.ok()) << scales.status();
+  EXPECT_GT(scales->best_epoch, 0);
+  for (const auto& [layer, weight] : start_.weights) {
+    EXPECT_NE(scales->model.weights.at(layer).codes, weight.codes);
+    EXPECT_EQ(scales->model.weights.at(layer).params, weight.params);
+  }
+  EXPECT_EQ(scales->model.activations, start_.activations);
+  EXPECT_TRUE(scales->model.parameters.at("fc.bias") == start_.parameters.at("fc.bias"));
 }
 
-TEST_F(DistillTest, StoppingAndGoingOnEqualsNotStopping) {
-  const auto whole = Distill(request_);
-  ASSERT_TRUE(whole.ok()) << whole.status();
-  for (const int stop : {1, 3}) {
-    request_.directory = *CreateUniqueDir(testing::TempDir() + "/stopped");
-    request_.resume = false;
-    EXPECT_FALSE(HasDistillCheckpoint(request_.directory, request_.name));
-    request_.on_epoch = [&](const DistillEpoch& epoch) {
-      return epoch.epoch == stop ? absl::CancelledError("stop") : absl::OkStatus();
+// Divided by T, and times T^2: with a high temperature, half the squared distance of the logits, less their mean, per
+// class.
+TEST_F(DistillerTest, ATemperatureScalesTheLoss) {
+  DistillRequest request = Request(1);
+  request.learn.resize(160);
+  request.config.set_batch_size(160);
+  request.config.clear_augment();
+  request.config.mutable_augment()->set_crop_padding(0);
+  request.config.mutable_augment()->set_horizontal_flip(false);
+  const auto cold = Distill(request);
+  request.directory = Folder();
+  request.config.set_temperature(100);
+  const auto hot = Distill(request);
+  ASSERT_TRUE(cold.ok() && hot.ok()) << cold.status() << hot.status();
+  LoaderOptions options;
+  options.order = request.learn;
+  options.batch_size = 160;
+  const auto loader = Loader::Create(dataset_.get(), std::move(options));
+  auto batch = (*loader)->Next();
+  const at::Tensor images = ImagesTensor(**batch);
+  FakeQuantHook hook(start_);
+  const at::Tensor wanted = *Executor::Create(model_.graph, model_.parameters)->Forward(images);
+  const at::Tensor got = *Executor::Create(start_.graph, *FakeQuantParameters(start_))->Forward(images, &hook);
+  const at::Tensor difference = got.sub(wanted);
+  const at::Tensor centred = difference.sub(difference.mean(1, true));
+  const double expected = centred.square().mean().item<double>() / 2;
+  EXPECT_NEAR(hot->history[1].train_kl, expected, 0.05 * expected);
+  AnswerChange change;
+  ASSERT_TRUE(change.Add(wanted, got).ok());
+  EXPECT_NEAR(cold->history[1].train_kl, change.kl(), 1e-4);
+  EXPECT_EQ(hot->history[0].held_out_kl, cold->history[0].held_out_kl) << "measured without it";
+}
+
+TEST_F(DistillerTest, TheSameSeedGivesTheSameBytes) {
+  const auto first = Distill(Request(2)), second = Distill(Request(2));
+  DistillRequest request = Request(2);
+  request.seed = 12;
+  const auto other = Distill(request);
+  ASSERT_TRUE(first.ok() && second.ok() && other.ok());
+  EXPECT_EQ(Bytes(first->model), Bytes(second->model));
+  EXPECT_NE(Bytes(first->model), Bytes(other->model));
+}
+
+TEST_F(DistillerTest, TheStartStaysWhereNoEpochIsBetter) {
+  // (There is little to gain at 8 bits.)
+  QuantizedModel start = Quantized(model_, 8);
+  start.activations.clear();
+  DistillRequest request = Request(2);
+  request.start = &start;
+  request.config.set_weight_rate(1);
+  request.config.set_scale_rate(1);
+  request.config.set_bias_rate(1);
+  const auto result = Distill(request);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->best_epoch, 0);
+  EXPECT_EQ(Bytes(result->model), Bytes(start));
+  EXPECT_EQ(result->history.size(), 3u);
+  EXPECT_GT(result->history[1].held_out_kl, result->history[0].held_out_kl);
+}
+
+// ---- Stopping and going on ----
+
+TEST_F(DistillerTest, GoingOnGivesTheSameBytes) {
+  for (const bool codes_stay : {false, true}) {
+    DistillRequest request = Request(4);
+    if (codes_stay) request.config.set_weight_rate(0);
+    const auto straight = Distill(request);
+    ASSERT_TRUE(straight.ok()) << straight.status();
+    const std::string straight_folder = request.directory;
+
+    // The start reads 40 images, each epoch 160 and 40; the loader runs some batches ahead. In the third epoch.
+    request.directory = Folder();
+    const Interrupting interrupting(*dataset_, 40 + 2 * 200 + 130);
+    request.dataset = &interrupting;
+    EXPECT_FALSE(HasDistillCheckpoint(request.directory, request.name));
+    EXPECT_EQ(Distill(request).status().code(), absl::StatusCode::kCancelled);
+    ClearInterrupt();
+    EXPECT_TRUE(HasDistillCheckpoint(request.directory, request.name));
+
+    request.dataset = dataset_.get();
+    request.resume = true;
+    std::vector<int> told;
+    request.on_epoch = [&](const DistillEpoch& epoch) {
+      told.push_back(epoch.epoch);
+      return absl::OkStatus();
     };
-    EXPECT_TRUE(absl::IsCancelled(Distill(request_).status()));
-    EXPECT_TRUE(HasDistillCheckpoint(request_.directory, request_.name));
-    request_.on_epoch = nullptr;
-    request_.resume = true;
-    const auto resumed = Distill(request_);
+    const auto resumed = Distill(request);
     ASSERT_TRUE(resumed.ok()) << resumed.status();
-    EXPECT_TRUE(Bytes(resumed->model) == Bytes(whole->model)) << stop;
-    ASSERT_EQ(resumed->history.size(), 5u);
-    EXPECT_EQ(resumed->history[4].held_out_kl, whole->history[4].held_out_kl) << stop;
+    EXPECT_THAT(told, testing::ElementsAre(3, 4));
+    EXPECT_EQ(Bytes(resumed->model), Bytes(straight->model));
+    EXPECT_EQ(resumed->best_epoch, straight->best_epoch);
+    ASSERT_EQ(resumed->history.size(), straight->history.size());
+    for (size_t i = 0; i < resumed->history.size(); ++i) {
+      EXPECT_EQ(resumed->history[i].train_kl, straight->history[i].train_kl);
+      EXPECT_EQ(resumed->history[i].held_out_kl, straight->history[i].held_out_kl);
+      EXPECT_EQ(resumed->history[i].held_out_same, straight->history[i].held_out_same);
+    }
+    // And of a finished one, which has nothing left to do.
+    told.clear();
+    request.directory = straight_folder;
+    const auto finished = Distill(request);
+    ASSERT_TRUE(finished.ok()) << finished.status();
+    EXPECT_TRUE(told.empty());
+    EXPECT_EQ(Bytes(finished->model), Bytes(straight->model));
   }
 }
 
-TEST_F(DistillTest, TheStartStaysIfNoEpochIsBetter) {
-  request_.config.set_weight_rate(1);
-  request_.config.set_bias_rate(1);
-  request_.config.set_scale_rate(1);
-  request_.config.set_epochs(1);
-  const auto result = Distill(request_);
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->best_epoch, 0);
-  EXPECT_TRUE(Bytes(result->model) == Bytes(start_));
-}
-
-TEST_F(DistillTest, ACheckpointOfAnotherDistillationIsRefused) {
-  ASSERT_TRUE(Distill(request_).ok());
-  request_.resume = true;
-  const auto message = [&] { return std::string(Distill(request_).status().message()); };
-  request_.seed = 5;
-  EXPECT_THAT(message(), HasSubstr("\"seed: 0\" there, \"seed: 5\" here"));
-  request_.seed = 0;
-  request_.config.set_epochs(9);
-  EXPECT_THAT(message(), HasSubstr("\"epochs: 4\" there, \"epochs: 9\" here"));
-  request_.config.set_epochs(4);
-  const QuantizedModel other = RoundToNearest(model_, 3);
-  request_.start = &other;
-  EXPECT_THAT(message(), HasSubstr("quantized network"));
-  request_.start = &start_;
-  ASSERT_TRUE(WriteFileAtomic(request_.directory + "/distillation.safetensors", "x").ok());
-  EXPECT_THAT(message(), HasSubstr("distillation.safetensors"));
-}
-
-TEST(DistillConfigTest, ErrorsNameTheField) {
-  const auto field = [](void (*change)(DistillConfig*)) {
-    DistillConfig config;
-    change(&config);
-    SpellOutDistillDefaults(&config);
-    return ErrorField(CheckDistillConfig(config)).value_or("none");
+TEST_F(DistillerTest, AnErrorOfWhoeverIsToldEndsItAfterTheCheckpoint) {
+  DistillRequest request = Request(3);
+  const auto straight = Distill(request);
+  request.directory = Folder();
+  request.name = "second";
+  request.on_epoch = [](const DistillEpoch& epoch) {
+    return epoch.epoch == 1 ? absl::ResourceExhaustedError("disk full") : absl::OkStatus();
   };
-  EXPECT_EQ(field([](DistillConfig*) {}), "none");
-  EXPECT_EQ(field([](DistillConfig* c) { c->set_epochs(0); }), "epochs");
-  EXPECT_EQ(field([](DistillConfig* c) { c->set_batch_size(0); }), "batch_size");
-  EXPECT_EQ(field([](DistillConfig* c) { c->set_weight_rate(2); }), "weight_rate");
-  EXPECT_EQ(field([](DistillConfig* c) { c->set_temperature(0); }), "temperature");
-  EXPECT_EQ(field([](DistillConfig* c) { c->set_held_out_images(0); }), "held_out_images");
-  EXPECT_EQ(field([](DistillConfig* c) {
-              c->set_weight_rate(0);
-              c->set_scale_rate(0);
-              c->set_bias_rate(0);
-            }),
-            "weight_rate");
+  EXPECT_EQ(Distill(request).status(), absl::ResourceExhaustedError("disk full"));
+  EXPECT_TRUE(HasDistillCheckpoint(request.directory, "second"));
+  EXPECT_FALSE(HasDistillCheckpoint(request.directory, "distillation"));
+  request.on_epoch = nullptr;
+  request.resume = true;
+  const auto resumed = Distill(request);
+  ASSERT_TRUE(straight.ok() && resumed.ok()) << straight.status() << resumed.status();
+  EXPECT_EQ(Bytes(resumed->model), Bytes(straight->model));
 }
+
+TEST_F(DistillerTest, ACheckpointOfAnotherDistillationIsRefused) {
+  DistillRequest request = Request(1);
+  ASSERT_TRUE(Distill(request).ok());
+  request.resume = true;
+  const auto refused = [&](const std::function<void(DistillRequest&)>& change) {
+    DistillRequest other = request;
+    change(other);
+    const absl::Status status = Distill(other).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()),
+                StartsWith(absl::StrCat(request.directory,
+                                        "/distillation.safetensors: made by another distillation, "
+                                        "so going on would not be exact: ")));
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refused([](DistillRequest& r) { r.config.set_bias_rate(0.02); }),
+              HasSubstr("\"bias_rate: 0.01\" there, \"bias_rate: 0.02\" here"));
+  EXPECT_THAT(refused([](DistillRequest& r) { r.config.mutable_augment()->set_crop_padding(2); }),
+              HasSubstr("crop_padding: 1\" there"));
+  EXPECT_THAT(refused([](DistillRequest& r) { r.seed = 12; }), HasSubstr("\"seed: 11\" there, \"seed: 12\" here"));
+  EXPECT_THAT(refused([](DistillRequest& r) { std::swap(r.learn[3], r.learn[4]); }),
+              HasSubstr("\"images to learn from: 160, "));
+  EXPECT_THAT(refused([](DistillRequest& r) { r.hold_out.pop_back(); }),
+              AllOf(HasSubstr("\"images held out: 40, "), HasSubstr("\"images held out: 39, ")));
+  EXPECT_THAT(refused([](DistillRequest& r) { r.normalization.mean[1] = 0.5f; }), HasSubstr("mean"));
+  Model other_model = model_;
+  other_model.parameters["fc.bias"] = model_.parameters.at("fc.bias").add(1);
+  EXPECT_THAT(refused([&](DistillRequest& r) { r.float_model = &other_model; }), HasSubstr("\"float network: "));
+  QuantizedModel other_start = start_;
+  other_start.activations["relu"].scale[0] *= 2;
+  EXPECT_THAT(refused([&](DistillRequest& r) { r.start = &other_start; }), HasSubstr("\"quantized network: "));
+}
+
+TEST_F(DistillerTest, AFileThatIsNoCheckpointIsRefused) {
+  DistillRequest request = Request(1);
+  request.resume = true;
+  const std::string path = request.directory + "/distillation.safetensors";
+  ASSERT_TRUE(SaveParameters(path, model_.parameters).ok());
+  EXPECT_EQ(Distill(request).status(),
+            absl::InvalidArgumentError(absl::StrCat(path, ": is no checkpoint of a distillation")));
+  ASSERT_TRUE(SaveParameters(path, model_.parameters, {{"lowbit.distillation", "{\"fingerprint\": 3}"}}).ok());
+  EXPECT_THAT(std::string(Distill(request).status().message()),
+              StartsWith(absl::StrCat(path, ": lowbit.distillation: ")));
+}
+
+TEST_F(DistillerTest, ALossThatIsNotFiniteIsAnError) {
+  DistillRequest request = Request(1);
+  Model broken = model_;
+  broken.parameters["fc.weight"] = model_.parameters.at("fc.weight").mul(1e38);
+  request.float_model = &broken;
+  const absl::Status status = Distill(request).status();
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), AllOf(StartsWith("the loss became "), HasSubstr("nan at step 0")));
+}
+
+// ---- Configs ----
+
+TEST(DistillConfigTest, Defaults) {
+  DistillConfig config;
+  SpellOutDistillDefaults(&config);
+  EXPECT_EQ(config.held_out_images(), 1000);
+  EXPECT_TRUE(config.has_augment());
+  EXPECT_EQ(CheckDistillConfig(config), absl::OkStatus());
+  DistillConfig few;
+  few.set_num_images(1024);
+  SpellOutDistillDefaults(&few);
+  EXPECT_EQ(few.held_out_images(), 128);
+  DistillConfig fewest;
+  fewest.set_num_images(3);
+  SpellOutDistillDefaults(&fewest);
+  EXPECT_EQ(fewest.held_out_images(), 1);
+  DistillConfig own;
+  own.set_num_images(1024);
+  own.set_held_out_images(7);
+  SpellOutDistillDefaults(&own);
+  EXPECT_EQ(own.held_out_images(), 7);
+}
+
+struct BadConfig {
+  const char* field;
+  const char* message;
+  std::function<void(DistillConfig&)> change;
+};
+
+class BadDistillConfigTest : public testing::TestWithParam<BadConfig> {};
+
+TEST_P(BadDistillConfigTest, NamesTheField) {
+  DistillConfig config;
+  SpellOutDistillDefaults(&config);
+  GetParam().change(config);
+  const absl::Status status = CheckDistillConfig(config);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ErrorField(status), GetParam().field);
+  EXPECT_EQ(status.message(), GetParam().message);
+}
+
+using C = DistillConfig;
+INSTANTIATE_TEST_SUITE_P(
+    All, BadDistillConfigTest,
+    testing::Values(BadConfig{"epochs", "must be at least 1, got 0", [](C& c) { c.set_epochs(0); }},
+                    BadConfig{"num_images", "must be at least 0, got -1", [](C& c) { c.set_num_images(-1); }},
+                    BadConfig{"batch_size", "must be at least 1, got 0", [](C& c) { c.set_batch_size(0); }},
+                    BadConfig{"weight_rate", "must be in [0, 1], got nan",
+                              [](C& c) { c.set_weight_rate(std::nan("")); }},
+                    BadConfig{"scale_rate", "must be in [0, 1], got 1.5", [](C& c) { c.set_scale_rate(1.5); }},
+                    BadConfig{"bias_rate", "must be in [0, 1], got -1", [](C& c) { c.set_bias_rate(-1); }},
+                    BadConfig{"weight_rate", "is 0 as scale_rate and bias_rate are, so there is nothing to learn",
+                              [](C& c) {
+                                c.set_weight_rate(0);
+                                c.set_scale_rate(0);
+                                c.set_bias_rate(0);
+                              }},
+                    BadConfig{"warmup_steps", "must be at least 0, got -1", [](C& c) { c.set_warmup_steps(-1); }},
+                    BadConfig{"temperature", "must be in [0.001, 1000], got 0", [](C& c) { c.set_temperature(0); }},
+                    BadConfig{"held_out_images", "must be at least 1, got 0", [](C& c) { c.set_held_out_images(0); }}));
 
 }  // namespace
 }  // namespace lowbit

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty_strided.h>
 #include <ATen/ops/full.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -145,9 +146,10 @@ int64_t RowSize(const at::Tensor& x) {
 
 // [rows, ...], of the memory order of `like`.
 at::Tensor EmptyRows(const at::Tensor& like, int64_t rows) {
-  std::vector<int64_t> sizes = like.sizes().vec();
+  std::vector<int64_t> sizes = like.sizes().vec(), strides = like.strides().vec();
   sizes.front() = rows;
-  return at::empty(sizes, like.options(), like.suggest_memory_format());
+  strides.front() = RowSize(like);
+  return at::empty_strided(sizes, strides, like.options());
 }
 
 }  // namespace

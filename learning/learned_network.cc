@@ -92,7 +92,7 @@ void LearnedNetwork::AddWeight(const Model& float_network, const std::string& na
       layer.weight = MakeLatent(float_weight, start);
       break;
     case LearnedRounding::kAsChosen:
-      layer.weight = MakeFixedCodes(start);
+      layer.weight = MakeAsChosen(start);
       break;
   }
   layer.leaf = parameters->at(parameter).clone(float_weight.dim() == 4 ? at::MemoryFormat::ChannelsLast

@@ -269,35 +269,43 @@ class Latent : public AnyCode {
   const std::vector<float> start_scales_;
 };
 
-class FixedCodes : public LearnedWeight {
+class AsChosen : public LearnedWeight {
  public:
-  explicit FixedCodes(const QuantizedTensor& start)
-      : LearnedWeight(start, {ZeroLeaf(start.codes.sizes())}), codes_(Codes(start.codes)) {
-    for (size_t i = 0; i < codes_.size(); ++i) {
-      const Grid& grid = this->grid(static_cast<int64_t>(i) / channel_size());
-      values_.push_back(grid.values[grid.IndexOf(codes_[i])]);
-    }
-  }
+  explicit AsChosen(const QuantizedTensor& start)
+      : LearnedWeight(start, {ZeroLeaf(start.codes.sizes())}), codes_(Codes(start.codes)) {}
 
   void Write(at::Tensor& value) const override {
     float* const out = value.data_ptr<float>();
-    for (int64_t i = 0; i < size(); ++i) out[i] = scale(i / channel_size()) * values_[static_cast<size_t>(i)];
+    ParallelFor(channels(), [&](int64_t c) {
+      const float s = scale(c);
+      for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) out[i] = s * Level(i, c);
+    });
   }
 
   void Back(const at::Tensor& gradient) override {
     const float* const g = gradient.data_ptr<float>();
+    NewGradient(rounding().front());
     std::vector<double> sums(static_cast<size_t>(channels()));
-    for (int64_t i = 0; i < size(); ++i) {
-      sums[static_cast<size_t>(i / channel_size())] += static_cast<double>(g[i] * values_[static_cast<size_t>(i)]);
-    }
+    ParallelFor(channels(), [&](int64_t c) {
+      double sum = 0;
+      for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
+        sum += static_cast<double>(g[i] * Level(i, c));
+      }
+      sums[static_cast<size_t>(c)] = sum;
+    });
     SetScaleGradient(sums);
   }
 
   QuantizedTensor Harden() const override { return Result(codes_); }
 
  private:
+  // Less the zero point.
+  float Level(int64_t i, int64_t c) const {
+    const Grid& grid = this->grid(c);
+    return grid.values[grid.IndexOf(codes_[static_cast<size_t>(i)])];
+  }
+
   const std::vector<int32_t> codes_;
-  std::vector<float> values_;  // in units of the scale
 };
 
 }  // namespace
@@ -396,8 +404,6 @@ std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const 
   return std::make_unique<Latent>(float_weight, start);
 }
 
-std::unique_ptr<LearnedWeight> MakeFixedCodes(const QuantizedTensor& start) {
-  return std::make_unique<FixedCodes>(start);
-}
+std::unique_ptr<LearnedWeight> MakeAsChosen(const QuantizedTensor& start) { return std::make_unique<AsChosen>(start); }
 
 }  // namespace lowbit

@@ -119,8 +119,8 @@ std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const
 // at the start, so that one rate does for tensors of all sizes.
 std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start);
 
-// The codes as they are; only the scales are learned.
-std::unique_ptr<LearnedWeight> MakeFixedCodes(const QuantizedTensor& start);
+// The codes that were chosen at the start, whatever becomes of the scale: value = scale level. rounding() has no say.
+std::unique_ptr<LearnedWeight> MakeAsChosen(const QuantizedTensor& start);
 
 }  // namespace lowbit
 

@@ -415,5 +415,37 @@ TEST(LoadParametersTest, RefusesDoublesBeyondFloat) {
   EXPECT_EQ(Message(loaded.status()), path + ": parameter conv.bias has 1 NaN or infinite values of 3");
 }
 
+// ---- Digest ----
+
+// FNV-1a by hand: of the bits of 1 and -2, in the order of the names.
+TEST(DigestParametersTest, ByHand) {
+  uint64_t wanted = 0xcbf29ce484222325;
+  for (const uint64_t bits : {uint64_t{0x3f800000}, uint64_t{0xc0000000}}) wanted = (wanted ^ bits) * 0x100000001b3;
+  EXPECT_EQ(DigestParameters({{"a", at::tensor({1.0f})}, {"b", at::tensor({-2.0f})}}), wanted);
+  EXPECT_EQ(DigestParameters({{"a", at::tensor({1.0f, -2.0f})}}), wanted);
+  EXPECT_NE(DigestParameters({{"b", at::tensor({1.0f})}, {"a", at::tensor({-2.0f})}}), wanted);
+  EXPECT_EQ(DigestParameters({}), 0xcbf29ce484222325u);
+}
+
+TEST(DigestParametersTest, TellsEveryBitApart) {
+  const ParameterMap parameters = InitParameters(Small(), 1);
+  const uint64_t digest = DigestParameters(parameters);
+  EXPECT_EQ(digest, DigestParameters(CloneParameters(parameters)));
+  EXPECT_NE(digest, DigestParameters(InitParameters(Small(), 2)));
+  for (const auto& [name, tensor] : parameters) {
+    ParameterMap other = CloneParameters(parameters);
+    float* const last = other.at(name).data_ptr<float>() + tensor.numel() - 1;
+    *last = std::nextafter(*last, 9.0f);
+    EXPECT_NE(DigestParameters(other), digest) << name;
+  }
+  EXPECT_NE(DigestParameters({{"a", at::tensor({0.0f})}}), DigestParameters({{"a", at::tensor({-0.0f})}}));
+}
+
+// Numbers count in the order of their indices, however they lie in memory.
+TEST(DigestParametersTest, TheMemoryOrderDoesNotMatter) {
+  const at::Tensor x = at::arange(24, at::kFloat).view({2, 3, 2, 2});
+  EXPECT_EQ(DigestParameters({{"a", x}}), DigestParameters({{"a", x.contiguous(at::MemoryFormat::ChannelsLast)}}));
+}
+
 }  // namespace
 }  // namespace lowbit

@@ -89,8 +89,9 @@ class Learner {
   Learner(const BlockTask& task, const ReconstructConfig& config) : task_(task), config_(config) {}
 
   absl::Status Start();
-  // One phase after the other. FailedPrecondition: it diverged.
-  absl::Status Learn(const std::function<absl::Status(const BlockProgress&)>& on_step, std::vector<double>* losses);
+  // One phase after the other. Returns how it diverged, or "".
+  absl::StatusOr<std::string> Learn(const std::function<absl::Status(const BlockProgress&)>& on_step,
+                                    std::vector<double>* losses);
 
   const LearnedNetwork& network() const { return *network_; }
   int64_t steps() const { return config_.iterations() + config_.activation_iterations(); }
@@ -152,12 +153,13 @@ absl::StatusOr<double> Learner::LossAndGradients(const Phase& phase, const std::
   LOWBIT_ASSIGN_OR_RETURN(const at::Tensor y, network_->Forward(x, {phase.float_part, seed}));
   at::Tensor gradient;
   const double loss = SquaredError(y.detach(), task_.target, rows, &gradient);
+  // (What has nothing to learn, in this phase, has no way back.)
   if (config_.prediction_difference() == 0) {
     if (y.requires_grad()) torch::autograd::backward({y}, {gradient});
     return loss;
   }
   LOWBIT_ASSIGN_OR_RETURN(const at::Tensor prediction, PredictionLoss(rows));
-  torch::autograd::backward({y, prediction}, {gradient, at::ones({}, at::kFloat)});
+  if (y.requires_grad()) torch::autograd::backward({y, prediction}, {gradient, at::ones({}, at::kFloat)});
   return loss + prediction.item<double>();
 }
 
@@ -174,9 +176,7 @@ void Learner::Regularize(int64_t step) {
 absl::Status Learner::Step(const Phase& phase, int64_t step, double& loss) {
   network_->Write();
   LOWBIT_ASSIGN_OR_RETURN(loss, LossAndGradients(phase, batches_->Next()));
-  if (!std::isfinite(loss)) {
-    return absl::FailedPreconditionError(absl::StrFormat("the loss became %g at step %d", loss, total_step_));
-  }
+  if (!std::isfinite(loss)) return absl::OkStatus();
   network_->Back();
   const double falling = CosineFactor(step, phase.steps);
   if (phase.weights) {
@@ -190,8 +190,8 @@ absl::Status Learner::Step(const Phase& phase, int64_t step, double& loss) {
   return absl::OkStatus();
 }
 
-absl::Status Learner::Learn(const std::function<absl::Status(const BlockProgress&)>& on_step,
-                            std::vector<double>* losses) {
+absl::StatusOr<std::string> Learner::Learn(const std::function<absl::Status(const BlockProgress&)>& on_step,
+                                           std::vector<double>* losses) {
   const int64_t points = std::min(kCurvePoints, steps());
   losses->assign(static_cast<size_t>(points), 0);
   std::vector<int64_t> counts(losses->size(), 0);
@@ -204,13 +204,14 @@ absl::Status Learner::Learn(const std::function<absl::Status(const BlockProgress
     for (int64_t step = 0; step < phase.steps; ++step, ++total_step_) {
       double loss = 0;
       LOWBIT_RETURN_IF_ERROR(Step(phase, step, loss));
+      if (!std::isfinite(loss)) return absl::StrFormat("the loss became %g at step %d", loss, total_step_);
       const size_t point = static_cast<size_t>(total_step_ * points / steps());
       (*losses)[point] += (loss - (*losses)[point]) / static_cast<double>(++counts[point]);
       smooth = smooth < 0 ? loss : kSmoothing * smooth + (1 - kSmoothing) * loss;
       LOWBIT_RETURN_IF_ERROR(on_step({total_step_ + 1, smooth}));
     }
   }
-  return absl::OkStatus();
+  return std::string();
 }
 
 // The loss with everything quantized, over all images.
@@ -251,6 +252,11 @@ absl::StatusOr<BlockResult> ReconstructBlock(const BlockTask& task, const Recons
     BlockReport& report = result.report;
     report.name = task.name;
     LOWBIT_ASSIGN_OR_RETURN(report.start_error, Evaluate(task, config, task.start));
+    if (!std::isfinite(report.start_error)) {
+      return absl::InvalidArgumentError(
+          "before anything is learned its error is NaN or infinite: numbers of the images or of the networks are, or "
+          "are too large");
+    }
     Learner learner(task, config);
     LOWBIT_RETURN_IF_ERROR(learner.Start());
     if (!learner.network().learns()) {
@@ -259,11 +265,8 @@ absl::StatusOr<BlockResult> ReconstructBlock(const BlockTask& task, const Recons
       return result;
     }
     report.steps = learner.steps();
-    const absl::Status learned = learner.Learn(on_step, &report.losses);
-    if (absl::IsFailedPrecondition(learned)) {
-      report.fallback = std::string(learned.message());
-    } else {
-      LOWBIT_RETURN_IF_ERROR(learned);
+    LOWBIT_ASSIGN_OR_RETURN(report.fallback, learner.Learn(on_step, &report.losses));
+    if (report.fallback.empty()) {
       const LearnedCounts counts = learner.network().Count();
       report.roundings = counts.roundings;
       report.undecided = counts.undecided;

@@ -64,15 +64,19 @@ std::vector<Block> SingleLayers(const Graph& graph) {
   for (int i = 0; i < graph.size(); ++i) {
     if (!HasWeight(graph.layer(i).op)) continue;
     const std::vector<int>& readers = graph.consumers(i);
-    const int last = readers.size() == 1 && IsRelu(graph, readers.front()) ? readers.front() : i;
-    int first = graph.layer(i).inputs.front();
-    while (graph.output_shape(first).size() != 3) first = graph.layer(first).inputs.front();
-    Block block{first, last, {}};
-    for (const int needed : NeededLayers(graph, last)) {
-      if (needed > first && HasWeight(graph.layer(needed).op)) block.weighted.push_back(needed);
+    const bool has_relu = readers.size() == 1 && IsRelu(graph, readers.front());
+    Block block{graph.layer(i).inputs.front(), has_relu ? readers.front() : i, {i}};
+    if (graph.output_shape(block.first).size() != 3) {
+      block.first = LastCut(graph, i, i);
+      block.weighted.clear();
+      for (const int layer : NeededLayers(graph, i)) {
+        if (layer > block.first && HasWeight(graph.layer(layer).op)) block.weighted.push_back(layer);
+      }
+      const auto within = [&](const Block& other) {
+        return std::binary_search(block.weighted.begin(), block.weighted.end(), other.weighted.front());
+      };
+      blocks.erase(std::remove_if(blocks.begin(), blocks.end(), within), blocks.end());
     }
-    // It took layers along that stood alone so far.
-    while (!blocks.empty() && blocks.back().first >= first && block.weighted.size() > 1) blocks.pop_back();
     blocks.push_back(std::move(block));
   }
   return blocks;

@@ -26,8 +26,9 @@ struct Block {
 // block begins where the one before it ended.
 std::vector<Block> FindBlocks(const Graph& graph);
 
-// Every layer with a weight by itself, with the relu after it if that alone reads it. `first` is what it reads, or the
-// last image, [C, H, W], before that; a linear layer that reads another one's output makes a block with it.
+// Every layer with a weight by itself, with the relu after it if that alone reads it. `first` is what it reads; where
+// that is no image, [C, H, W], the last image that it was made from, and layers with a weight between the two are in
+// the same block.
 std::vector<Block> SingleLayers(const Graph& graph);
 
 }  // namespace lowbit

@@ -1,12 +1,13 @@
 #include "reconstruction/blocks.h"
 
-#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/model_testing.h"
+#include "model/parameters.h"
 #include "model/passes/fold_batch_norm.h"
 #include "model/resnet.h"
 
@@ -14,6 +15,18 @@ namespace lowbit {
 namespace {
 
 using testing::ElementsAre;
+using testing::IsEmpty;
+
+// "first > last: weighted" of each block, by the layers' names.
+std::vector<std::string> Texts(const Graph& graph, const std::vector<Block>& blocks) {
+  std::vector<std::string> texts;
+  for (const Block& block : blocks) {
+    std::string text = graph.layer(block.first).name + " > " + graph.layer(block.last).name + ":";
+    for (const int layer : block.weighted) text += " " + graph.layer(layer).name;
+    texts.push_back(text);
+  }
+  return texts;
+}
 
 std::vector<std::string> Names(const Graph& graph, const std::vector<Block>& blocks) {
   std::vector<std::string> names;
@@ -21,102 +34,147 @@ std::vector<std::string> Names(const Graph& graph, const std::vector<Block>& blo
   return names;
 }
 
-Graph Folded(Shortcut shortcut) {
-  ResnetCifarOptions options;
-  options.shortcut = shortcut;
-  auto graph = BuildResnetCifar(options);
+Graph Folded(const absl::StatusOr<Graph>& graph) {
   EXPECT_TRUE(graph.ok()) << graph.status();
-  const ParameterMap parameters = InitParameters(*graph, 1);
-  auto folded = FoldBatchNorm(Model{*std::move(graph), parameters});
+  auto folded = FoldBatchNorm({*graph, InitParameters(*graph, 1)});
   EXPECT_TRUE(folded.ok()) << folded.status();
   return folded->model.graph;
 }
 
-// What holds of the blocks of any network.
-void ExpectPartition(const Graph& graph, const std::vector<Block>& blocks) {
-  std::multiset<int> seen;
-  int before = 0;
-  for (const Block& block : blocks) {
-    EXPECT_EQ(block.first, before);
-    EXPECT_LT(block.first, block.last);
-    before = block.last;
-    for (const int layer : block.weighted) {
-      EXPECT_TRUE(block.first < layer && layer <= block.last);
-      seen.insert(layer);
-    }
-  }
-  EXPECT_EQ(before, graph.size() - 1);
-  for (int i = 0; i < graph.size(); ++i) EXPECT_EQ(seen.count(i), HasWeight(graph.layer(i).op) ? 1u : 0u) << i;
-}
-
-TEST(FindBlocksTest, OfResnet20) {
-  for (const Shortcut shortcut : {Shortcut::kOptionA, Shortcut::kOptionB}) {
-    const Graph graph = Folded(shortcut);
-    const std::vector<Block> blocks = FindBlocks(graph);
-    ExpectPartition(graph, blocks);
-    ASSERT_EQ(blocks.size(), 11u);
-    EXPECT_EQ(blocks[0].Name(graph), "conv1");
-    EXPECT_EQ(graph.layer(blocks[0].last).name, "relu");
-    EXPECT_EQ(blocks[1].Name(graph), "layer1.0.conv1 to layer1.0.conv2");
-    EXPECT_EQ(graph.layer(blocks[1].last).name, "layer1.0.relu2");
-    EXPECT_EQ(blocks[4].weighted.size(), shortcut == Shortcut::kOptionA ? 2u : 3u);
-    // The pool comes before the linear layer, not after the last block.
-    EXPECT_EQ(graph.layer(blocks[9].last).name, "layer3.2.relu2");
-    EXPECT_EQ(blocks[10].Name(graph), "linear");
-  }
-}
-
-Conv2d Conv3x3(int64_t in, int64_t out) {
+Conv2d Conv(int64_t in, int64_t out) {
   Conv2d conv{in, out, {3, 3}};
   conv.padding = {1, 1};
-  conv.bias = true;
   return conv;
 }
 
-TEST(FindBlocksTest, OfAChainEachLayerIsABlock) {
-  const Graph graph = Make({{"x", Input{2, 8, 8}, {}},
-                            {"a", Conv3x3(2, 4), {0}},
-                            {"a_relu", Relu{}, {1}},
-                            {"pool", MaxPool{{2, 2}, {2, 2}}, {2}},
-                            {"b", Conv3x3(4, 4), {3}},
-                            {"b_relu", Relu{}, {4}},
-                            {"flat", Flatten{}, {5}},
-                            {"fc", Linear{64, 3}, {6}},
-                            {"last_relu", Relu{}, {7}}});
+void ExpectEachWeightedLayerOnce(const Graph& graph, const std::vector<Block>& blocks) {
+  std::vector<int> count(static_cast<size_t>(graph.size()));
+  for (const Block& block : blocks) {
+    EXPECT_FALSE(block.weighted.empty());
+    for (const int layer : block.weighted) {
+      EXPECT_LT(block.first, layer);
+      EXPECT_LE(layer, block.last);
+      ++count[static_cast<size_t>(layer)];
+    }
+  }
+  for (int i = 0; i < graph.size(); ++i) {
+    EXPECT_EQ(count[static_cast<size_t>(i)], HasWeight(graph.layer(i).op) ? 1 : 0) << graph.layer(i).name;
+  }
+}
+
+void ExpectThatTheyTouch(const Graph& graph, const std::vector<Block>& blocks) {
+  ASSERT_FALSE(blocks.empty());
+  EXPECT_EQ(blocks.front().first, 0);
+  for (size_t i = 1; i < blocks.size(); ++i) EXPECT_EQ(blocks[i].first, blocks[i - 1].last);
+  EXPECT_EQ(blocks.back().last, graph.size() - 1);
+}
+
+TEST(FindBlocksTest, ResNet20HasElevenBlocks) {
+  const Graph graph = Folded(BuildResnetCifar({}));
   const std::vector<Block> blocks = FindBlocks(graph);
-  ExpectPartition(graph, blocks);
-  EXPECT_THAT(Names(graph, blocks), ElementsAre("a", "b", "fc"));
-  EXPECT_EQ(blocks[0].last, 2);
-  EXPECT_EQ(blocks[1].first, 2);
-  EXPECT_EQ(blocks[1].last, 5);
+  EXPECT_THAT(Names(graph, blocks),
+              ElementsAre("conv1", "layer1.0.conv1 to layer1.0.conv2", "layer1.1.conv1 to layer1.1.conv2",
+                          "layer1.2.conv1 to layer1.2.conv2", "layer2.0.conv1 to layer2.0.conv2",
+                          "layer2.1.conv1 to layer2.1.conv2", "layer2.2.conv1 to layer2.2.conv2",
+                          "layer3.0.conv1 to layer3.0.conv2", "layer3.1.conv1 to layer3.1.conv2",
+                          "layer3.2.conv1 to layer3.2.conv2", "linear"));
+  const std::vector<std::string> texts = Texts(graph, blocks);
+  EXPECT_EQ(texts[0], "input > relu: conv1");
+  EXPECT_EQ(texts[4], "layer1.2.relu2 > layer2.0.relu2: layer2.0.conv1 layer2.0.conv2");
+  EXPECT_EQ(texts[10], "layer3.2.relu2 > linear: linear");
+  ExpectEachWeightedLayerOnce(graph, blocks);
+  ExpectThatTheyTouch(graph, blocks);
 }
 
-TEST(FindBlocksTest, WithoutAWeightThereIsNone) {
-  EXPECT_TRUE(FindBlocks(Make({{"x", Input{2, 8, 8}, {}}, {"relu", Relu{}, {0}}})).empty());
+TEST(FindBlocksTest, AShortcutsConvolutionBelongsToItsBlock) {
+  ResnetCifarOptions options;
+  options.shortcut = Shortcut::kOptionB;
+  const Graph graph = Folded(BuildResnetCifar(options));
+  const std::vector<Block> blocks = FindBlocks(graph);
+  ASSERT_EQ(blocks.size(), 11u);
+  EXPECT_THAT(
+      Texts(graph, blocks)[4],
+      testing::AllOf(testing::StartsWith("layer1.2.relu2 > layer2.0.relu2:"), testing::HasSubstr(" layer2.0.conv1"),
+                     testing::HasSubstr(" layer2.0.conv2"), testing::HasSubstr(" layer2.0.shortcut.0")));
+  EXPECT_EQ(blocks[4].weighted.size(), 3u);
+  ExpectEachWeightedLayerOnce(graph, blocks);
+  ExpectThatTheyTouch(graph, blocks);
 }
 
-TEST(SingleLayersTest, TakeTheReluAfterThemAlong) {
-  const Graph graph = Folded(Shortcut::kOptionA);
-  const std::vector<Block> layers = SingleLayers(graph);
-  ASSERT_EQ(layers.size(), 20u);
-  EXPECT_EQ(graph.layer(layers[1].first).name, "relu");
-  EXPECT_EQ(graph.layer(layers[1].last).name, "layer1.0.relu1");
-  // An addition reads this one.
-  EXPECT_EQ(graph.layer(layers[2].first).name, "layer1.0.relu1");
-  EXPECT_EQ(graph.layer(layers[2].last).name, "layer1.0.conv2");
-  // The linear layer reads what is flattened: an image comes before that.
-  EXPECT_EQ(graph.layer(layers[19].first).name, "avgpool");
+// A relu belongs to what is before it, what pools to what comes after.
+TEST(FindBlocksTest, AChainHasABlockForEachLayer) {
+  const Graph graph = Make({{"in", Input{3, 8, 8}, {}},
+                            {"conv1", Conv(3, 4), {0}},
+                            {"relu1", Relu{}, {1}},
+                            {"pool1", MaxPool{{2, 2}, {2, 2}}, {2}},
+                            {"conv2", Conv(4, 4), {3}},
+                            {"relu2", Relu{}, {4}},
+                            {"flatten", Flatten{}, {5}},
+                            {"fc", Linear{64, 5}, {6}}});
+  const std::vector<Block> blocks = FindBlocks(graph);
+  EXPECT_THAT(Texts(graph, blocks), ElementsAre("in > relu1: conv1", "relu1 > relu2: conv2", "relu2 > fc: fc"));
+  ExpectThatTheyTouch(graph, blocks);
+}
+
+// No image is left behind the flatten, so nothing can be cut there.
+TEST(FindBlocksTest, LinearLayersInARowAreOneBlock) {
+  const Graph graph = Make({{"in", Input{3, 2, 2}, {}},
+                            {"conv", Conv(3, 4), {0}},
+                            {"flatten", Flatten{}, {1}},
+                            {"fc1", Linear{16, 5}, {2}},
+                            {"relu", Relu{}, {3}},
+                            {"fc2", Linear{5, 3}, {4}}});
+  EXPECT_THAT(Texts(graph, FindBlocks(graph)), ElementsAre("in > conv: conv", "conv > fc2: fc1 fc2"));
+  EXPECT_THAT(Names(graph, FindBlocks(graph)), ElementsAre("conv", "fc1 to fc2"));
+}
+
+TEST(FindBlocksTest, WhatHasNoWeightAtTheEndBelongsToTheLastBlock) {
+  const Graph graph = Make({{"in", Input{3, 2, 2}, {}},
+                            {"pool0", MaxPool{}, {0}},
+                            {"conv", Conv(3, 4), {1}},
+                            {"pool", GlobalAvgPool{}, {2}},
+                            {"relu", Relu{}, {3}},
+                            {"flatten", Flatten{}, {4}}});
+  EXPECT_THAT(Texts(graph, FindBlocks(graph)), ElementsAre("in > flatten: conv"));
+  EXPECT_THAT(FindBlocks(Make({{"in", Input{3, 2, 2}, {}}, {"relu", Relu{}, {0}}})), IsEmpty());
+}
+
+TEST(SingleLayersTest, EachWithTheReluThatAloneReadsIt) {
+  const Graph graph = Make({{"in", Input{3, 4, 4}, {}},
+                            {"conv1", Conv(3, 4), {0}},
+                            {"relu1", Relu{}, {1}},
+                            {"conv2", Conv(4, 4), {2}},
+                            {"relu2", Relu{}, {3}},
+                            {"add", Add{}, {3, 4}},
+                            {"conv3", Conv(4, 4), {5}},
+                            {"add2", Add{}, {6, 2}},
+                            {"conv4", Conv(4, 4), {7}}});
+  const std::vector<Block> blocks = SingleLayers(graph);
+  EXPECT_THAT(Texts(graph, blocks),
+              ElementsAre("in > relu1: conv1", "relu1 > conv2: conv2", "add > conv3: conv3", "add2 > conv4: conv4"));
+  ExpectEachWeightedLayerOnce(graph, blocks);
+}
+
+TEST(SingleLayersTest, OfResNet20) {
+  const Graph graph = Folded(BuildResnetCifar({}));
+  const std::vector<Block> blocks = SingleLayers(graph);
+  EXPECT_EQ(blocks.size(), 20u);
+  EXPECT_EQ(Texts(graph, blocks)[1], "relu > layer1.0.relu1: layer1.0.conv1");
+  EXPECT_EQ(Texts(graph, blocks)[2], "layer1.0.relu1 > layer1.0.conv2: layer1.0.conv2");
+  // What the linear layer reads is no image; what that was made of is.
+  EXPECT_EQ(Texts(graph, blocks)[19], "avgpool > linear: linear");
+  ExpectEachWeightedLayerOnce(graph, blocks);
 }
 
 TEST(SingleLayersTest, LinearLayersInARowAreOne) {
-  const Graph graph = Make({{"x", Input{2, 4, 4}, {}},
-                            {"conv", Conv3x3(2, 2), {0}},
-                            {"flat", Flatten{}, {1}},
-                            {"fc1", Linear{32, 5}, {2}},
+  const Graph graph = Make({{"in", Input{3, 2, 2}, {}},
+                            {"conv", Conv(3, 4), {0}},
+                            {"flatten", Flatten{}, {1}},
+                            {"fc1", Linear{16, 5}, {2}},
                             {"relu", Relu{}, {3}},
                             {"fc2", Linear{5, 3}, {4}}});
-  EXPECT_THAT(Names(graph, SingleLayers(graph)), ElementsAre("conv", "fc1 to fc2"));
-  EXPECT_THAT(Names(graph, FindBlocks(graph)), ElementsAre("conv", "fc1 to fc2"));
+  EXPECT_THAT(Texts(graph, SingleLayers(graph)), ElementsAre("in > conv: conv", "conv > fc2: fc1 fc2"));
+  ExpectEachWeightedLayerOnce(graph, SingleLayers(graph));
 }
 
 }  // namespace

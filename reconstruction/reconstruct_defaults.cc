@@ -98,6 +98,10 @@ absl::Status CheckReconstructConfig(const ReconstructConfig& config) {
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("end_sharpness", config.end_sharpness(), 1, 100, "in [1, 100]"));
   LOWBIT_RETURN_IF_ERROR(
       CheckFieldRange("prediction_difference", config.prediction_difference(), 0, kMost, "at least 0"));
+  if (config.prediction_difference() > 0 && config.unit() == ReconstructConfig::LAYER) {
+    return FieldError("prediction_difference",
+                      "needs `unit: BLOCK`: the network cannot be gone on with from within a residual block");
+  }
   return CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]");
 }
 
