@@ -420,7 +420,7 @@ TEST(LoadParametersTest, RefusesDoublesBeyondFloat) {
 // FNV-1a by hand: of the bits of 1 and -2, in the order of the names.
 TEST(DigestParametersTest, ByHand) {
   uint64_t wanted = 0xcbf29ce484222325;
-  for (const uint64_t bits : {0x3f800000, 0xc0000000}) wanted = (wanted ^ bits) * 0x100000001b3;
+  for (const uint64_t bits : {0x3f800000u, 0xc0000000u}) wanted = (wanted ^ bits) * 0x100000001b3;
   EXPECT_EQ(DigestParameters({{"a", at::tensor({1.0f})}, {"b", at::tensor({-2.0f})}}), wanted);
   EXPECT_EQ(DigestParameters({{"a", at::tensor({1.0f, -2.0f})}}), wanted);
   EXPECT_NE(DigestParameters({{"b", at::tensor({1.0f})}, {"a", at::tensor({-2.0f})}}), wanted);
