@@ -1,5 +1,6 @@
 #include "pipeline/effective_config.h"
 
+#include <string>
 #include <vector>
 
 #include "google/protobuf/text_format.h"
@@ -116,6 +117,70 @@ TEST(EffectiveConfig, SpellsOutASensitivityStep) {
   EXPECT_EQ(step.weights().options().type_url(), "type.googleapis.com/lowbit.MinMaxOptions");
   EXPECT_FALSE(step.has_activations());
   EXPECT_EQ(effective.steps(1).sensitivity().bits_size(), 1);
+}
+
+// What a preset comes to, and what follows from num_images.
+TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
+  PipelineConfig config;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(
+      steps { reconstruct { preset: ADAROUND iterations: 7 } }
+      steps { distill { num_images: 512 epochs: 3 } }
+      )",
+                                                            &config));
+  const std::string text = ConfigText(EffectiveConfig(config));
+  EXPECT_NE(text.find(R"(steps {
+  reconstruct {
+    preset: ADAROUND
+    num_images: 1024
+    batch_size: 32
+    iterations: 7
+    unit: LAYER
+    rounding: UP_OR_DOWN
+    hold: 0
+    rounding_rate: 0.001
+    weight_scale_rate: 0
+    activation_scale_rate: 0
+    bias_rate: 0
+    activation_iterations: 0
+    float_activations: 0
+    float_inputs: 0
+    regularization: 0.01
+    warmup: 0.2
+    start_sharpness: 20
+    end_sharpness: 2
+    prediction_difference: 0
+    temperature: 4
+  }
+  skip: false
+}
+)"),
+            std::string::npos)
+      << text;
+  EXPECT_NE(text.find(R"(steps {
+  distill {
+    epochs: 3
+    num_images: 512
+    batch_size: 128
+    weight_rate: 0.01
+    scale_rate: 0.001
+    bias_rate: 0.001
+    warmup_steps: 100
+    temperature: 1
+    augment {
+      crop_padding: 4
+      horizontal_flip: true
+      brightness: 0
+      contrast: 0
+      saturation: 0
+      hue: 0
+    }
+    held_out_images: 64
+  }
+  skip: false
+}
+)"),
+            std::string::npos)
+      << text;
 }
 
 TEST(EffectiveConfig, IsItsOwnEffectiveConfig) {

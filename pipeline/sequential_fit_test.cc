@@ -105,6 +105,22 @@ TEST_F(SequentialFitterTest, MakesUpForTheLayerBefore) {
             0.8 * sum->RelativeError(fitted, own->FitBias(fitted)));
 }
 
+// Layers within a residual block, by themselves: the images can only be held where everything goes through. In any
+// order of targets it comes to what the network puts out as a whole.
+TEST_F(SequentialFitterTest, ALayerWithinABlockWithoutItsSum) {
+  const auto quantized = ToQuantizedModel(model_);
+  auto fitter = SequentialFitter::Create(model_, images_, 10, &data_);
+  ASSERT_TRUE(fitter.ok()) << fitter.status();
+  for (const int layer : {1, 2, 4, 4, 6}) {
+    const auto regression = fitter->Regress(ChooseTarget(model_.graph, layer, {}, false), *quantized);
+    ASSERT_TRUE(regression.ok()) << regression.status();
+    const std::string& name = model_.graph.layer(layer).name;
+    EXPECT_LT(regression->RelativeError(model_.parameters.at(name + ".weight"), model_.parameters.at(name + ".bias")),
+              1e-5)
+        << name;
+  }
+}
+
 // ---- The quantize step ----
 
 class SequentialRunTest : public RunTest {
@@ -136,6 +152,22 @@ TEST_F(SequentialRunTest, EachLayerComesCloserThanAsGiven) {
   const auto again = Run(absl::StrCat(TrainedModel(), Steps("sequential {}", "gptq")));
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(Bytes(again->folder, "model.safetensors"), Bytes(run->folder, "model.safetensors"));
+}
+
+// Of a network with a residual block. (This ended the process once.)
+TEST_F(SequentialRunTest, WithoutCorrectingSums) {
+  const std::string model = TrainedModel();
+  const auto run = Run(absl::StrCat(model, Steps("sequential { correct_sums: false }", "gptq")));
+  ASSERT_TRUE(run.ok()) << run.status();
+  const auto json = nlohmann::json::parse(Bytes(run->folder, "report.json"));
+  const auto& layers = json["steps"][2]["sequential"];
+  ASSERT_EQ(layers.size(), 4u);
+  for (const auto& layer : layers) {
+    EXPECT_LE(layer["error_fitted"], static_cast<double>(layer["error_given"]) * 1.001) << layer;
+  }
+  const auto corrected = Run(absl::StrCat(model, Steps("sequential {}", "gptq")));
+  ASSERT_TRUE(corrected.ok()) << corrected.status();
+  EXPECT_NE(Bytes(corrected->folder, "model.safetensors"), Bytes(run->folder, "model.safetensors"));
 }
 
 // Without statistics of activations or weights, it is the images that it wants of the calibrate step.
