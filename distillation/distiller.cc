@@ -31,6 +31,7 @@
 #include "learning/adam.h"
 #include "learning/answer_divergence.h"
 #include "learning/learned_network.h"
+#include "learning/running_loss.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
 #include "quant/twin_activations.h"
@@ -40,9 +41,6 @@ namespace lowbit {
 namespace {
 
 constexpr int64_t kEvaluationBatch = 250;
-
-// The shown loss forgets at this rate.
-constexpr double kSmoothing = 0.98;
 
 std::string CheckpointPath(const std::string& directory, const std::string& name) {
   return absl::StrCat(directory, "/", name, ".safetensors");
@@ -217,15 +215,14 @@ absl::Status Distiller::Learn(DistillEpoch& epoch) {
   options.epoch = static_cast<uint64_t>(epoch.epoch);
   LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
   Progress progress(absl::StrCat("distill epoch ", epoch.epoch, "/", config_.epochs()), used);
-  double smooth = -1;
+  RunningLoss running;
   for (int64_t i = 0; i < steps_per_epoch_; ++i) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
     LOWBIT_ASSIGN_OR_RETURN(const double loss, Step(*batch, (epoch.epoch - 1) * steps_per_epoch_ + i));
     epoch.train_kl += loss / static_cast<double>(steps_per_epoch_);
-    smooth = smooth < 0 ? loss : kSmoothing * smooth + (1 - kSmoothing) * loss;
     progress.Advance(batch->size());
-    progress.SetNote(absl::StrFormat("KL %.4f", smooth));
+    progress.SetNote(absl::StrFormat("KL %.4f", running.Add(loss)));
   }
   return absl::OkStatus();
 }

@@ -23,6 +23,7 @@
 #include "evaluation/batch_tensor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "learning/learning_testing.h"
 #include "model/executor.h"
 #include "model/model_testing.h"
 #include "quant/fake_quant_model.h"
@@ -50,15 +51,6 @@ Model SmallModel() {
            {"conv.bias", Random({6}, 2).mul(0.1)},
            {"fc.weight", Random({4, 24}, 3).mul(0.6)},
            {"fc.bias", Random({4}, 4).mul(0.1)}}};
-}
-
-QuantParams Params(int bits, bool is_signed, std::vector<float> scale) {
-  QuantParams params;
-  params.bits = bits;
-  params.is_signed = is_signed;
-  params.zero_point.assign(scale.size(), 0);
-  params.scale = std::move(scale);
-  return params;
 }
 
 QuantizedModel Quantized(const Model& model, int bits = 2) {

@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "learning/adam.h"
+#include "learning/learning_testing.h"
 #include "model/executor.h"
 #include "model/model_testing.h"
 #include "quant/fake_quant_model.h"
@@ -45,23 +46,7 @@ Model SmallModel() {
                       {"pool", GlobalAvgPool{}, {7}},
                       {"flatten", Flatten{}, {8}},
                       {"fc", Linear{4, 5}, {9}}});
-  ParameterMap parameters;
-  uint64_t seed = 10;
-  for (const Layer& layer : graph.layers()) {
-    for (const auto& [name, shape] : ParameterShapes(layer.op)) {
-      parameters[ParameterName(layer.name, name)] = Random(shape, ++seed).mul(0.4);
-    }
-  }
-  return {std::move(graph), std::move(parameters)};
-}
-
-QuantParams Params(int bits, bool is_signed, std::vector<float> scale) {
-  QuantParams params;
-  params.bits = bits;
-  params.is_signed = is_signed;
-  params.zero_point.assign(scale.size(), 0);
-  params.scale = std::move(scale);
-  return params;
+  return RandomModel(std::move(graph), 10, 0.4);
 }
 
 // Three bits for weights, four for activations; fc stays float.

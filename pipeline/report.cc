@@ -1,5 +1,7 @@
 #include "pipeline/report.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "evaluation/confusion_table.h"
@@ -144,6 +146,14 @@ std::string EvaluationRow::label() const {
 }
 
 std::string ReportTable(const Report& report) { return report.rows.empty() ? "" : AlignedTable(MainTable(report)); }
+
+std::string NameOfItsOwn(const std::string& name, const Report& report) {
+  const auto& now = report.steps.back();
+  const auto number = std::count_if(report.steps.begin(), report.steps.end(), [&](const nlohmann::ordered_json& step) {
+    return step["step"] == now["step"] && step["variant"] == now["variant"];
+  });
+  return number == 1 ? name : absl::StrCat(name, "-", number);
+}
 
 std::string PerClassTable(const EvaluationRow& row, const std::vector<std::string>& class_names) {
   return AlignedTable(ClassRows(row, class_names));

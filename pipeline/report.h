@@ -45,6 +45,10 @@ struct Report {
 // Empty if nothing was evaluated.
 std::string ReportTable(const Report& report);
 
+// What the step that runs now, the report's last one, calls a file of its own: `name`, or `<name>-2` if it is the
+// second step of its kind in this variant, and so on.
+std::string NameOfItsOwn(const std::string& name, const Report& report);
+
 // How well the classes of a row are told apart. A class's recall is its accuracy.
 std::string PerClassTable(const EvaluationRow& row, const std::vector<std::string>& class_names);
 

@@ -19,6 +19,7 @@
 #include "learning/answer_divergence.h"
 #include "learning/learned_fake_quantize.h"
 #include "learning/learned_network.h"
+#include "learning/running_loss.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
 #include "quant/twin_activations.h"
@@ -32,9 +33,6 @@ constexpr uint64_t kMixStream = 2;
 
 // Images that are run at once where nothing is learned.
 constexpr int64_t kEvaluationBatch = 256;
-
-// The shown loss forgets at this rate.
-constexpr double kSmoothing = 0.98;
 
 LearnedNetworkOptions NetworkOptions(const ReconstructConfig& config) {
   LearnedNetworkOptions options;
@@ -198,7 +196,7 @@ absl::StatusOr<std::string> Learner::Learn(const std::function<absl::Status(cons
   const bool after = config_.activation_iterations() > 0;
   std::vector<Phase> phases = {{true, !after, after ? 1.0 : config_.float_activations(), config_.iterations()}};
   if (after) phases.push_back({false, true, 0, config_.activation_iterations()});
-  double smooth = -1;
+  RunningLoss running;
   for (const Phase& phase : phases) {
     if (!phase.weights) network_->FreezeWeights();
     for (int64_t step = 0; step < phase.steps; ++step, ++total_step_) {
@@ -207,8 +205,7 @@ absl::StatusOr<std::string> Learner::Learn(const std::function<absl::Status(cons
       if (!std::isfinite(loss)) return absl::StrFormat("the loss became %g at step %d", loss, total_step_);
       const size_t point = static_cast<size_t>(total_step_ * points / steps());
       (*losses)[point] += (loss - (*losses)[point]) / static_cast<double>(++counts[point]);
-      smooth = smooth < 0 ? loss : kSmoothing * smooth + (1 - kSmoothing) * loss;
-      LOWBIT_RETURN_IF_ERROR(on_step({total_step_ + 1, smooth}));
+      LOWBIT_RETURN_IF_ERROR(on_step({total_step_ + 1, running.Add(loss)}));
     }
   }
   return std::string();

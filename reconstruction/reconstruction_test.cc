@@ -17,6 +17,7 @@
 #include "evaluation/answer_change.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "learning/learning_testing.h"
 #include "model/executor.h"
 #include "model/model_testing.h"
 #include "quant/fake_quant_model.h"
@@ -47,14 +48,7 @@ Model SmallModel() {
                       {"pool", GlobalAvgPool{}, {7}},
                       {"flatten", Flatten{}, {8}},
                       {"fc", Linear{6, 4}, {9}}});
-  ParameterMap parameters;
-  uint64_t seed = 30;
-  for (const Layer& layer : graph.layers()) {
-    for (const auto& [name, shape] : ParameterShapes(layer.op)) {
-      parameters[ParameterName(layer.name, name)] = Random(shape, ++seed).mul(0.25);
-    }
-  }
-  return {std::move(graph), std::move(parameters)};
+  return RandomModel(std::move(graph), 30, 0.25);
 }
 
 // Neighbours are alike, as in photographs: of independent numbers the nearest codes would be the best ones.
@@ -63,15 +57,6 @@ at::Tensor Images(int64_t count, uint64_t seed) {
       .add(Random({count, 3, 1, 1}, seed + 1).mul(0.5))
       .add(Random({count, 1, 6, 6}, seed + 2).mul(0.3))
       .add(Random({count, 3, 6, 6}, seed + 3).mul(0.2));
-}
-
-QuantParams Params(int bits, bool is_signed, std::vector<float> scale) {
-  QuantParams params;
-  params.bits = bits;
-  params.is_signed = is_signed;
-  params.zero_point.assign(scale.size(), 0);
-  params.scale = std::move(scale);
-  return params;
 }
 
 class Largest : public LayerHook {

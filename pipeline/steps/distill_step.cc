@@ -92,11 +92,7 @@ class DistillStepImpl : public Step {
     request.config = config_;
     request.seed = context.seed;
     request.directory = context.folder;
-    const auto& steps = context.report->steps;
-    const auto number = std::count_if(steps.begin(), steps.end(), [&](const nlohmann::ordered_json& step) {
-      return step["step"] == "distill" && step["variant"] == context.variant;
-    });
-    if (number > 1) absl::StrAppend(&request.name, "-", number);
+    request.name = NameOfItsOwn("distillation", *context.report);
     request.resume = context.resume && HasDistillCheckpoint(request.directory, request.name);
     const int64_t size = request.dataset->size();
     const int64_t held_out = config_.held_out_images();

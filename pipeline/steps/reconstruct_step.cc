@@ -22,15 +22,6 @@ namespace {
 // Images that go through the network at once where nothing is learned.
 constexpr int64_t kBatch = 256;
 
-// "reconstruction.safetensors", "reconstruction-2.safetensors" of the second such step.
-std::string CheckpointFile(const RunContext& context) {
-  const auto& steps = context.report->steps;
-  const auto number = std::count_if(steps.begin(), steps.end(), [&](const nlohmann::ordered_json& step) {
-    return step["step"] == "reconstruct" && step["variant"] == context.variant;
-  });
-  return number <= 1 ? "reconstruction.safetensors" : absl::StrCat("reconstruction-", number, ".safetensors");
-}
-
 double Percent(int64_t part, int64_t whole) {
   return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
 }
@@ -67,7 +58,8 @@ class ReconstructStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor images, LoadCalibrationImages(config_.num_images(), context));
     const std::string fingerprint = ReconstructionFingerprint(state.model, *state.quantized, config_, context.seed,
                                                               DigestParameters({{"images", images}}));
-    const std::string path = JoinPath(context.folder, CheckpointFile(context));
+    const std::string path =
+        JoinPath(context.folder, absl::StrCat(NameOfItsOwn("reconstruction", *context.report), ".safetensors"));
     ReconstructionState work{*state.quantized, {}};
     std::error_code error;
     if (context.resume && std::filesystem::exists(path, error)) {
