@@ -1,0 +1,22 @@
+#ifndef LOWBIT_RUNTIME_KERNELS_AVX2_CONV_H_
+#define LOWBIT_RUNTIME_KERNELS_AVX2_CONV_H_
+
+#include <memory>
+
+#include "runtime/kernels/conv_kernel.h"
+
+namespace lowbit {
+
+// Convolutions without groups on AVX2; nullptr for others, and where the processor that this is compiled for has no
+// AVX2 variant.
+
+// Products of bytes, added in pairs to 16 bits (vpmaddubsw) and in 16 bits for as long as the weights prove that
+// nothing can overflow, then in 32. nullptr where that is soon, or at once: 8-bit codes with 8-bit weights.
+std::unique_ptr<ConvKernel> MakeAvx2ByteConv(const ConvProblem& problem);
+
+// Products of 16-bit numbers, added in pairs to 32 bits (vpmaddwd): exact for all.
+std::unique_ptr<ConvKernel> MakeAvx2WordConv(const ConvProblem& problem);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_RUNTIME_KERNELS_AVX2_CONV_H_
