@@ -151,7 +151,7 @@ class Avx2ByteConv : public ConvKernel {
         for (int64_t x = 0; x < width && width < kPixels; ++x) {
           OnePixel(operands, start + x * operands.step, sums[x]);
         }
-        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums, PatchSums(buffers, y), width);
+        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums, PatchSums(buffers, y), 0, width);
       }
     }
   }

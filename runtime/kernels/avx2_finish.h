@@ -119,21 +119,21 @@ class Avx2Finish {
     return row;
   }
 
-  // All pixels of the row: sums[x] of the channels [first, first + 16), of which those beyond the last are ignored.
-  // (Whole rows, since the operations on a few sums wait for each other; those on many overlap.)
+  // The pixels [begin, end) of the row: sums[x - begin] of the channels [first, first + 16), of which those beyond the
+  // last are ignored. (Whole rows, since the operations on a few sums wait for each other; those on many overlap.)
   static LOWBIT_AVX2_INLINE void FinishRow(const Row& row, const int32_t (*sums)[kChannels], const int32_t* patch_sums,
-                                           int64_t width) {
-    const auto patch_sum = [&](int64_t x) { return row.patch_multiplier == nullptr ? 0 : patch_sums[x]; };
-    int64_t x = 0;
+                                           int64_t begin, int64_t end) {
+    const auto patch_sum = [&](int64_t x) { return row.patch_multiplier == nullptr ? 0 : patch_sums[x - begin]; };
+    int64_t x = begin;
     if (row.is_codes && row.channels >= kChannels) {
       // Words of two pixels at a time, then bytes: the packs work on each half of a register by itself, and leave
       // [a low, b low, c low, d low | a high, ...] in 4-byte pieces, a to d being 8 channels each.
       const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-      for (; x + 2 <= width; x += 2) {
-        const __m256i words0 =
-            _mm256_packs_epi32(Code<0>(row, x, sums[x], patch_sum(x)), Code<1>(row, x, sums[x], patch_sum(x)));
-        const __m256i words1 = _mm256_packs_epi32(Code<0>(row, x + 1, sums[x + 1], patch_sum(x + 1)),
-                                                  Code<1>(row, x + 1, sums[x + 1], patch_sum(x + 1)));
+      for (; x + 2 <= end; x += 2) {
+        const __m256i words0 = _mm256_packs_epi32(Code<0>(row, x, sums[x - begin], patch_sum(x)),
+                                                  Code<1>(row, x, sums[x - begin], patch_sum(x)));
+        const __m256i words1 = _mm256_packs_epi32(Code<0>(row, x + 1, sums[x + 1 - begin], patch_sum(x + 1)),
+                                                  Code<1>(row, x + 1, sums[x + 1 - begin], patch_sum(x + 1)));
         const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words0, words1), in_order);
         uint8_t* const out = row.output + x * row.output_step;
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(bytes));
@@ -141,17 +141,17 @@ class Avx2Finish {
       }
     }
     const size_t channels = static_cast<size_t>(std::min(row.channels, kChannels));
-    for (; x < width; ++x) {
+    for (; x < end; ++x) {
       uint8_t* const out = row.output + x * row.output_step;
       if (row.is_codes) {
         alignas(32) int32_t codes[kChannels];
-        _mm256_store_si256(reinterpret_cast<__m256i*>(codes), Code<0>(row, x, sums[x], patch_sum(x)));
-        _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 8), Code<1>(row, x, sums[x], patch_sum(x)));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(codes), Code<0>(row, x, sums[x - begin], patch_sum(x)));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 8), Code<1>(row, x, sums[x - begin], patch_sum(x)));
         for (size_t i = 0; i < channels; ++i) out[i] = static_cast<uint8_t>(codes[i]);
       } else {
         alignas(32) float values[kChannels];
-        _mm256_store_ps(values, Value<0>(row, x, sums[x], patch_sum(x)));
-        _mm256_store_ps(values + 8, Value<1>(row, x, sums[x], patch_sum(x)));
+        _mm256_store_ps(values, Value<0>(row, x, sums[x - begin], patch_sum(x)));
+        _mm256_store_ps(values + 8, Value<1>(row, x, sums[x - begin], patch_sum(x)));
         std::memcpy(out, values, channels * sizeof(float));
       }
     }

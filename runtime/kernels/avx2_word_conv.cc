@@ -77,7 +77,7 @@ class Avx2WordConv : public ConvKernel {
         for (int64_t x = 0; x < width && finish_.needs_patch_sums(); ++x) {
           patch_sums[x] = WindowSum(window_, kStepCodes, start + x * step);
         }
-        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums, patch_sums, width);
+        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums, patch_sums, 0, width);
       }
     }
   }
