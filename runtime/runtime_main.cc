@@ -22,6 +22,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/command_line.h"
+#include "base/field_error.h"
 #include "base/program.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
@@ -121,19 +122,27 @@ class Stopwatch {
 };
 
 // Mean or std: the flag's, else the model's.
-absl::StatusOr<std::vector<float>> Numbers(const char* flag, const std::string& given,
-                                           absl::StatusOr<std::vector<float>> stored) {
+absl::StatusOr<std::vector<float>> Numbers(const std::string& model, const char* flag, const std::string& given,
+                                           const absl::StatusOr<std::vector<float>>& stored) {
   if (!given.empty()) return ParseChannelNumbers(absl::StrCat("--", flag), given);
-  if (!absl::IsNotFound(stored.status())) return stored;
-  return absl::InvalidArgumentError(absl::StrCat(stored.status().message(), ", so --", flag, "=<numbers> is needed"));
+  if (stored.ok()) return stored;
+  const bool missing = absl::IsNotFound(stored.status());
+  return absl::InvalidArgumentError(absl::StrCat(model, ": ", stored.status().message(),
+                                                 missing ? absl::StrCat(", so --", flag, "=<numbers> is needed") : ""));
 }
 
 absl::StatusOr<Normalizer> MakeNormalizer(const RuntimeFlags& flags, const IntegerNetwork& network,
                                           const ImageShape& shape) {
+  const auto& metadata = network.metadata();
   Normalization normalization;
-  LOWBIT_ASSIGN_OR_RETURN(normalization.mean, Numbers("mean", flags.mean, StoredMean(network.metadata())));
-  LOWBIT_ASSIGN_OR_RETURN(normalization.std, Numbers("std", flags.std, StoredStd(network.metadata())));
-  return Normalizer::Create(normalization, shape);
+  LOWBIT_ASSIGN_OR_RETURN(normalization.mean, Numbers(flags.model, "mean", flags.mean, StoredMean(metadata)));
+  LOWBIT_ASSIGN_OR_RETURN(normalization.std, Numbers(flags.model, "std", flags.std, StoredStd(metadata)));
+  auto normalizer = Normalizer::Create(normalization, shape);
+  if (normalizer.ok()) return normalizer;
+  const std::string field = ErrorField(normalizer.status()).value_or("");
+  const bool from_flag = !(absl::StartsWith(field, "mean") ? flags.mean : flags.std).empty();
+  return absl::InvalidArgumentError(
+      absl::StrCat(from_flag ? "--" : absl::StrCat(flags.model, ": "), field, ": ", normalizer.status().message()));
 }
 
 // What is classified, and by what.
@@ -159,11 +168,8 @@ absl::StatusOr<Job> Prepare(const RuntimeFlags& flags, double* load_seconds) {
     return absl::InvalidArgumentError(absl::StrCat(flags.model, ": it names ", job.class_names.size(),
                                                    " classes, but puts out ", classes, " numbers"));
   }
-  auto normalizer = MakeNormalizer(flags, *job.network, job.shape);
-  if (!normalizer.ok()) {
-    return absl::Status(normalizer.status().code(), absl::StrCat(flags.model, ": ", normalizer.status().message()));
-  }
-  job.normalizer = std::make_unique<Normalizer>(*std::move(normalizer));
+  LOWBIT_ASSIGN_OR_RETURN(Normalizer normalizer, MakeNormalizer(flags, *job.network, job.shape));
+  job.normalizer = std::make_unique<Normalizer>(std::move(normalizer));
   std::vector<std::string> paths;
   for (const std::string& list : flags.images) {
     for (const absl::string_view path : absl::StrSplit(list, ',', absl::SkipEmpty())) paths.push_back(UserPath(path));
