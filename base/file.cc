@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -95,26 +96,32 @@ int ProcessOfTemporary(absl::string_view name) {
   return has_form ? process : 0;
 }
 
-}  // namespace
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
+// The descriptor of a regular file (or a pipe), and what the system knows of it.
+absl::StatusOr<int> OpenToRead(const std::string& path, bool may_be_pipe, struct stat* info) {
   const int descriptor = Uninterrupted([&] { return open(path.c_str(), O_RDONLY | O_CLOEXEC); });
   if (descriptor < 0) return SystemError("read", path, errno);
-  struct stat info = {};
-  int error = fstat(descriptor, &info) == 0 ? 0 : errno;
-  if (error == 0 && S_ISDIR(info.st_mode)) error = EISDIR;
+  int error = fstat(descriptor, info) == 0 ? 0 : errno;
+  if (error == 0 && S_ISDIR(info->st_mode)) error = EISDIR;
   if (error != 0) {
     close(descriptor);
     return SystemError("read", path, error);
   }
-  if (!S_ISREG(info.st_mode) && !S_ISFIFO(info.st_mode)) {
+  if (!S_ISREG(info->st_mode) && !(may_be_pipe && S_ISFIFO(info->st_mode))) {
     close(descriptor);
     return absl::InvalidArgumentError(absl::StrCat("cannot read \"", path, "\": not a regular file"));
   }
+  return descriptor;
+}
 
+}  // namespace
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  struct stat info = {};
+  LOWBIT_ASSIGN_OR_RETURN(const int descriptor, OpenToRead(path, /*may_be_pipe=*/true, &info));
   constexpr size_t kLeastStep = 1 << 16;
   std::string contents;
   size_t size = 0;
+  int error = 0;
   while (true) {
     // One byte more than the file should have: the read that finds the end then needs no further room.
     const size_t expected = static_cast<size_t>(info.st_size) + 1;
@@ -128,6 +135,22 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   if (error != 0) return SystemError("read", path, error);
   contents.resize(size);
   return contents;
+}
+
+absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::string& path) {
+  struct stat info = {};
+  LOWBIT_ASSIGN_OR_RETURN(const int descriptor, OpenToRead(path, /*may_be_pipe=*/false, &info));
+  const size_t size = static_cast<size_t>(info.st_size);
+  // Nothing cannot be mapped.
+  void* const address = size == 0 ? nullptr : mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  const int error = address == MAP_FAILED ? errno : 0;
+  close(descriptor);
+  if (error != 0) return SystemError("read", path, error);
+  return std::unique_ptr<MappedFile>(new MappedFile(absl::string_view(static_cast<const char*>(address), size)));
+}
+
+MappedFile::~MappedFile() {
+  if (!bytes_.empty()) munmap(const_cast<char*>(bytes_.data()), bytes_.size());
 }
 
 absl::StatusOr<std::unique_ptr<AtomicFile>> AtomicFile::Create(const std::string& path) {

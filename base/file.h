@@ -20,6 +20,23 @@ namespace lowbit {
 // The whole content of a regular file (or a pipe).
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
+// The bytes of a regular file where the system has them, without a copy. They are read when they are first looked at: a
+// file that somebody cuts off meanwhile ends the process (SIGBUS). Files that AtomicFile replaces stay whole.
+class MappedFile {
+ public:
+  static absl::StatusOr<std::unique_ptr<MappedFile>> Open(const std::string& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  absl::string_view bytes() const { return bytes_; }
+
+ private:
+  explicit MappedFile(absl::string_view bytes) : bytes_(bytes) {}
+
+  const absl::string_view bytes_;
+};
+
 // A file that appears under its name only when it is whole: bytes go to a temporary file in the same folder, which
 // Commit() renames. Until then, and on every error, a file that had the name before stays as it was, and the temporary
 // file is removed when this object goes.

@@ -64,6 +64,25 @@ TEST_F(FileTest, ReadsEveryByte) {
   }
 }
 
+TEST_F(FileTest, MapsEveryByte) {
+  const std::string contents = std::string(70000, 'x') + "end";
+  for (const size_t size : {size_t{0}, size_t{1}, size_t{4096}, contents.size()}) {
+    Put("a", contents.substr(0, size));
+    const auto mapped = MappedFile::Open(Path("a"));
+    ASSERT_TRUE(mapped.ok()) << mapped.status();
+    EXPECT_EQ((*mapped)->bytes(), contents.substr(0, size));
+  }
+}
+
+TEST_F(FileTest, MapsNothingButFiles) {
+  EXPECT_EQ(MappedFile::Open(Path("none")).status(),
+            absl::NotFoundError(absl::StrCat("cannot read \"", Path("none"), "\": No such file or directory")));
+  EXPECT_EQ(MappedFile::Open(Path("")).status(),
+            absl::InvalidArgumentError(absl::StrCat("cannot read \"", Path(""), "\": Is a directory")));
+  EXPECT_EQ(MappedFile::Open("/dev/null").status(),
+            absl::InvalidArgumentError("cannot read \"/dev/null\": not a regular file"));
+}
+
 TEST_F(FileTest, ReadsAPipeAndFilesWithoutSize) {
   ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
   const std::string contents(200000, 'x');

@@ -20,10 +20,6 @@ constexpr int64_t kRecordsPerFile = 10000;
 constexpr int64_t kFileBytes = kRecordsPerFile * kRecordBytes;
 constexpr int kClasses = 10;
 
-std::vector<std::string> ClassNames() {
-  return {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
-}
-
 std::vector<std::string> FileNames(Split split) {
   if (split == Split::kTest) return {"test_batch.bin"};
   return {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"};
@@ -45,13 +41,11 @@ absl::Status CheckFile(const std::string& path) {
                    " bytes, wanted ", kFileBytes, " (", kRecordsPerFile, " records of ", kRecordBytes, ")"));
 }
 
-absl::Status AppendRecords(const std::string& path, std::vector<uint8_t>* images, std::vector<int32_t>* labels) {
-  LOWBIT_RETURN_IF_ERROR(CheckFile(path));
-  LOWBIT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  if (static_cast<int64_t>(bytes.size()) != kFileBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": read ", bytes.size(), " bytes, wanted ", kFileBytes));
-  }
-  for (int64_t r = 0; r < kRecordsPerFile; ++r) {
+// Appends the images and labels of whole records; `path` is for messages.
+absl::Status AppendRecords(const std::string& path, absl::string_view bytes, std::vector<uint8_t>* images,
+                           std::vector<int32_t>* labels) {
+  const int64_t records = static_cast<int64_t>(bytes.size()) / kRecordBytes;
+  for (int64_t r = 0; r < records; ++r) {
     const auto* record = reinterpret_cast<const uint8_t*>(bytes.data()) + r * kRecordBytes;
     if (record[0] >= kClasses) {
       return absl::InvalidArgumentError(absl::StrCat(path, ": record ", r, " (byte ", r * kRecordBytes, "): got label ",
@@ -61,6 +55,15 @@ absl::Status AppendRecords(const std::string& path, std::vector<uint8_t>* images
     images->insert(images->end(), record + 1, record + kRecordBytes);
   }
   return absl::OkStatus();
+}
+
+absl::Status AppendWholeFile(const std::string& path, std::vector<uint8_t>* images, std::vector<int32_t>* labels) {
+  LOWBIT_RETURN_IF_ERROR(CheckFile(path));
+  LOWBIT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  if (static_cast<int64_t>(bytes.size()) != kFileBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": read ", bytes.size(), " bytes, wanted ", kFileBytes));
+  }
+  return AppendRecords(path, bytes, images, labels);
 }
 
 }  // namespace
@@ -76,9 +79,27 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenCifar10(const std::string& dir, Spl
   images.reserve(names.size() * kRecordsPerFile * kImageBytes);
   labels.reserve(names.size() * kRecordsPerFile);
   for (const std::string& name : names) {
-    LOWBIT_RETURN_IF_ERROR(AppendRecords(absl::StrCat(dir, "/", name), &images, &labels));
+    LOWBIT_RETURN_IF_ERROR(AppendWholeFile(absl::StrCat(dir, "/", name), &images, &labels));
   }
-  return InMemoryDataset::Create(kShape, std::move(images), std::move(labels), ClassNames());
+  return InMemoryDataset::Create(kShape, std::move(images), std::move(labels), Cifar10ClassNames());
+}
+
+absl::StatusOr<std::unique_ptr<Dataset>> OpenCifar10File(const std::string& path) {
+  LOWBIT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  const int64_t size = static_cast<int64_t>(bytes.size());
+  if (size == 0 || size % kRecordBytes != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": got ", size, " bytes, wanted records of ", kRecordBytes,
+                                                   size == 0 ? "" : ": the last one is cut off"));
+  }
+  std::vector<uint8_t> images;
+  std::vector<int32_t> labels;
+  images.reserve(bytes.size());
+  LOWBIT_RETURN_IF_ERROR(AppendRecords(path, bytes, &images, &labels));
+  return InMemoryDataset::Create(kShape, std::move(images), std::move(labels), Cifar10ClassNames());
+}
+
+std::vector<std::string> Cifar10ClassNames() {
+  return {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
 }
 
 }  // namespace lowbit

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "data/dataset.h"
@@ -21,6 +22,12 @@ namespace lowbit {
 // for training) and checked. NotFound for a missing folder or file, InvalidArgument for a file that is too short, too
 // long, or holds a label above 9; the message names the file, what was found and what was wanted.
 absl::StatusOr<std::unique_ptr<Dataset>> OpenCifar10(const std::string& dir, Split split);
+
+// One file of such records, of which there may be any number but none at all.
+absl::StatusOr<std::unique_ptr<Dataset>> OpenCifar10File(const std::string& path);
+
+// "airplane", ...: of the labels 0 to 9.
+std::vector<std::string> Cifar10ClassNames();
 
 }  // namespace lowbit
 

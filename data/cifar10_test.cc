@@ -148,6 +148,30 @@ TEST_F(Cifar10Test, FileThatIsCutOff) {
                 absl::StrCat(Path(6), ": the file is cut off: got 0 bytes, wanted 30730000 (10000 records of 3073)")));
 }
 
+TEST_F(Cifar10Test, OneFileMayHaveAnyNumberOfRecords) {
+  fs::resize_file(Path(6), 2 * kRecordBytes);
+  const auto dataset = OpenCifar10File(Path(6));
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ((*dataset)->size(), 2);
+  EXPECT_EQ((*dataset)->class_names(), Cifar10ClassNames());
+  EXPECT_EQ(Get(**dataset, 1).label, Made(6, 1).label);
+  EXPECT_EQ(Get(**dataset, 1).chw, Made(6, 1).chw);
+}
+
+TEST_F(Cifar10Test, OneFileThatIsCutOff) {
+  fs::resize_file(Path(6), 2 * kRecordBytes - 1);
+  EXPECT_EQ(OpenCifar10File(Path(6)).status(),
+            absl::InvalidArgumentError(
+                absl::StrCat(Path(6), ": got 6145 bytes, wanted records of 3073: the last one is cut off")));
+  fs::resize_file(Path(6), 0);
+  EXPECT_EQ(OpenCifar10File(Path(6)).status(),
+            absl::InvalidArgumentError(absl::StrCat(Path(6), ": got 0 bytes, wanted records of 3073")));
+  fs::resize_file(Path(6), kRecordBytes);
+  Overwrite(6, 0, std::string(1, 10));
+  EXPECT_EQ(OpenCifar10File(Path(6)).status(),
+            absl::InvalidArgumentError(absl::StrCat(Path(6), ": record 0 (byte 0): got label 10, wanted 0 to 9")));
+}
+
 TEST_F(Cifar10Test, FileThatIsTooLong) {
   fs::resize_file(Path(1), 30730001);
   EXPECT_EQ(Open(Split::kTrain),

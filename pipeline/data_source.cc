@@ -8,6 +8,7 @@
 #include "base/field_error.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "base/user_path.h"
 #include "data/cifar10.h"
 #include "pipeline/paths.h"
 
@@ -21,8 +22,8 @@ absl::Status CheckThree(const char* field, const std::vector<float>& values) {
 
 }  // namespace
 
-DataSource::DataSource(Open open, Normalization normalization)
-    : open_(std::move(open)), normalization_(std::move(normalization)) {}
+DataSource::DataSource(Open open, Normalization normalization, std::vector<std::string> class_names)
+    : open_(std::move(open)), normalization_(std::move(normalization)), class_names_(std::move(class_names)) {}
 
 absl::StatusOr<std::unique_ptr<DataSource>> DataSource::FromConfig(const DatasetConfig& config) {
   const Normalization normalization{{config.mean().begin(), config.mean().end()},
@@ -38,7 +39,8 @@ absl::StatusOr<std::unique_ptr<DataSource>> DataSource::FromConfig(const Dataset
         "data_dir",
         "names no folder, and this program was built without a copy of CIFAR-10; --data_dir=<folder> names one");
   }
-  return std::make_unique<DataSource>([folder](Split split) { return OpenCifar10(folder, split); }, normalization);
+  return std::make_unique<DataSource>([folder](Split split) { return OpenCifar10(folder, split); }, normalization,
+                                      Cifar10ClassNames());
 }
 
 absl::StatusOr<const Dataset*> DataSource::Get(Split split) {

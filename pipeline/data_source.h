@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,7 +22,8 @@ class DataSource {
  public:
   using Open = std::function<absl::StatusOr<std::unique_ptr<Dataset>>(Split)>;
 
-  DataSource(Open open, Normalization normalization);
+  // `class_names` where they are known before a split is open.
+  DataSource(Open open, Normalization normalization, std::vector<std::string> class_names = {});
 
   // CIFAR-10 where the (effective) config says, or where the build left it. InvalidArgument or NotFound with field
   // "data_dir", "mean" or "std" if that does not work; files are looked at when a split is opened.
@@ -31,10 +33,12 @@ class DataSource {
   absl::StatusOr<const Dataset*> Get(Split split);
 
   const Normalization& normalization() const { return normalization_; }
+  const std::vector<std::string>& class_names() const { return class_names_; }
 
  private:
   Open open_;
   Normalization normalization_;
+  std::vector<std::string> class_names_;
   std::unique_ptr<Dataset> train_, test_;
 };
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/field_error.h"
+#include "data/cifar10.h"
 #include "data/in_memory_dataset.h"
 #include "gtest/gtest.h"
 #include "model/resnet.h"
@@ -62,6 +63,7 @@ TEST(DataSource, ErrorsNameTheField) {
   }
   auto source = DataSource::FromConfig(config);
   ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ((*source)->class_names(), Cifar10ClassNames());
   EXPECT_EQ(ErrorField((*source)->Get(Split::kTest).status()), "dataset.data_dir");
 
   config.set_std(1, 0);

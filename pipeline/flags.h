@@ -21,9 +21,7 @@ struct Flags {
   bool help = false;
 };
 
-// Reads `--name=value`, `--name value` and, for switches, `--name` and `--noname`. InvalidArgument, with the flag that
-// was probably meant, for what is none. (absl::ParseCommandLine would end the process with exit code 1 and keep only
-// the last --set.)
+// InvalidArgument for what is no flag or no value: base/command_line.h.
 absl::StatusOr<Flags> ParseFlags(const std::vector<std::string>& arguments);
 
 // What --help prints.

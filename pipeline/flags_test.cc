@@ -1,13 +1,11 @@
 #include "pipeline/flags.h"
 
-#include "absl/flags/reflection.h"
 #include "gtest/gtest.h"
 
 namespace lowbit {
 namespace {
 
 TEST(ParseFlags, ReadsAllForms) {
-  absl::FlagSaver saver;
   const auto flags = ParseFlags({"--config=a.textproto", "--set", "seed=3", "--dry_run", "--set=x[0]=a=b",
                                  "--threads=2", "--resume", "--noresume", "--data_dir", "/d"});
   ASSERT_TRUE(flags.ok()) << flags.status();
@@ -21,7 +19,6 @@ TEST(ParseFlags, ReadsAllForms) {
 }
 
 TEST(ParseFlags, Errors) {
-  absl::FlagSaver saver;
   EXPECT_EQ(ParseFlags({"--dry-run"}).status().message(),
             "unknown flag \"dry-run\"; did you mean \"dry_run\"? (known: config, data_dir, dry_run, list, output_dir, "
             "resume, set, threads)");
@@ -34,7 +31,6 @@ TEST(ParseFlags, Errors) {
 }
 
 TEST(ParseFlags, Help) {
-  absl::FlagSaver saver;
   EXPECT_TRUE(ParseFlags({"--help"})->help);
   EXPECT_NE(HelpText().find("--set\n      path=value"), std::string::npos);
 }

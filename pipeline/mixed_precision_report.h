@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "base/table.h"
 #include "evaluation/answer_change.h"
 #include "mixed_precision/choice.h"
 #include "model/graph.h"
 #include "nlohmann/json.hpp"
-#include "pipeline/table.h"
 
 namespace lowbit {
 

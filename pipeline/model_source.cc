@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "base/user_path.h"
 #include "model/name_mapping.h"
 #include "model/resnet.h"
 #include "model/torch_boundary.h"

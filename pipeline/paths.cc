@@ -95,11 +95,6 @@ std::string SafeFileName(absl::string_view text) {
   return name;
 }
 
-std::string UserPath(absl::string_view path) {
-  const char* folder = std::getenv("BUILD_WORKING_DIRECTORY");
-  return folder == nullptr || path.empty() ? std::string(path) : JoinPath(folder, path);
-}
-
 std::string FetchedCifar10() {
   std::string roots[] = {"", "", ""};
   if (const char* root = std::getenv("RUNFILES_DIR")) roots[0] = root;

@@ -13,10 +13,6 @@ std::string JoinPath(absl::string_view folder, absl::string_view path);
 // As a file's or folder's name, with whatever is unusual in one replaced by "_": all but letters, digits and "=.-+".
 std::string SafeFileName(absl::string_view text);
 
-// A path as the user means it: relative ones start at the folder that they stand in. `bazel run` starts programs
-// elsewhere, and says where that folder is in BUILD_WORKING_DIRECTORY.
-std::string UserPath(absl::string_view path);
-
 // The folder with the CIFAR-10 files that the build fetched for this program (or test), in its runfiles. Empty where
 // it has none.
 std::string FetchedCifar10();

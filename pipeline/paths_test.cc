@@ -1,6 +1,5 @@
 #include "pipeline/paths.h"
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/file.h"
@@ -21,16 +20,6 @@ void Touch(const std::string& path, int age) {
   ASSERT_TRUE(MakeDirs(std::filesystem::path(path).parent_path().string()).ok());
   ASSERT_TRUE(WriteFileAtomic(path, "x").ok());
   std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - std::chrono::seconds(age));
-}
-
-TEST(UserPath, StartsAtTheUsersFolderUnderBazelRun) {
-  unsetenv("BUILD_WORKING_DIRECTORY");
-  EXPECT_EQ(UserPath("a/b"), "a/b");
-  setenv("BUILD_WORKING_DIRECTORY", "/home/u", 1);
-  EXPECT_EQ(UserPath("a/b"), "/home/u/a/b");
-  EXPECT_EQ(UserPath("/a/b"), "/a/b");
-  EXPECT_EQ(UserPath(""), "");
-  unsetenv("BUILD_WORKING_DIRECTORY");
 }
 
 TEST(NewestPackedModel, IsTheOneWrittenLast) {

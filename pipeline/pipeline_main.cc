@@ -1,23 +1,19 @@
 #include "pipeline/pipeline_main.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <exception>
-#include <new>
 #include <string>
-#include <system_error>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/program.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
+#include "base/user_path.h"
 #include "pipeline/config.h"
 #include "pipeline/flags.h"
 #include "pipeline/list.h"
-#include "pipeline/paths.h"
 #include "pipeline/pivot_table.h"
 #include "pipeline/plan_text.h"
 #include "pipeline/run.h"
@@ -25,22 +21,6 @@
 
 namespace lowbit {
 namespace {
-
-int Fail(const absl::Status& status, int exit_code) {
-  if (absl::IsCancelled(status)) {
-    LogLine("interrupted");
-    return kExitInterrupted;
-  }
-  LogLine(absl::StrCat("error: ", status.message()));
-  return exit_code;
-}
-
-// Returns the exit code.
-int Print(const std::string& text) {
-  if (std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0) return kExitDone;
-  LogLine(absl::StrCat("error: cannot write to standard output: ", std::generic_category().message(errno)));
-  return kExitRunFailed;
-}
 
 // The config with what the command line changes.
 absl::StatusOr<Config> LoadConfig(const Flags& flags) {
@@ -77,32 +57,26 @@ absl::StatusOr<RunPlan> Check(const Flags& flags) {
 int Main(const std::vector<std::string>& arguments) {
   InstallInterruptHandler();
   const absl::StatusOr<Flags> flags = ParseFlags(arguments);
-  if (!flags.ok()) return Fail(flags.status(), kExitUserError);
-  if (flags->help || flags->list) return Print(flags->help ? HelpText() : ListText());
+  if (!flags.ok()) return FailWith(flags.status(), kExitUserError);
+  if (flags->help || flags->list) return PrintOutput(flags->help ? HelpText() : ListText());
   const absl::StatusOr<RunPlan> plan = Check(*flags);
-  if (!plan.ok()) return Fail(plan.status(), IsOurs(plan.status()) ? kExitRunFailed : kExitUserError);
-  if (flags->dry_run) return Print(PlanText(*plan));
+  if (!plan.ok()) return FailWith(plan.status(), IsOurs(plan.status()) ? kExitRunFailed : kExitUserError);
+  if (flags->dry_run) return PrintOutput(PlanText(*plan));
   RunResult result;
   const absl::Status status = ExecuteRun(*plan, &result);
   if (status.ok()) LogLine(absl::StrCat("done: ", result.folder, "/report.md"));
   // What was found out before an error is worth seeing too.
   const PivotTable& table = result.report.table;
-  const int printed = Print(table.pages.empty() ? ReportTable(result.report) : PivotText(table));
+  const int printed = PrintOutput(table.pages.empty() ? ReportTable(result.report) : PivotText(table));
   if (status.ok()) return printed;
-  return Fail(status, result.folder.empty() ? kExitUserError : kExitRunFailed);
+  return FailWith(status, result.folder.empty() ? kExitUserError : kExitRunFailed);
 }
 
 }  // namespace
 
 int PipelineMain(const std::vector<std::string>& arguments) {
-  // LibTorch's exceptions are caught where it is called; what still comes up here is mostly memory that ran out.
-  try {
-    return Main(arguments);
-  } catch (const std::bad_alloc&) {
-    return Fail(absl::ResourceExhaustedError("out of memory"), kExitRunFailed);
-  } catch (const std::exception& error) {
-    return Fail(absl::InternalError(error.what()), kExitRunFailed);
-  }
+  // LibTorch's exceptions are caught where it is called.
+  return RunProgram([&] { return Main(arguments); });
 }
 
 }  // namespace lowbit

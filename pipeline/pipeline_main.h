@@ -6,11 +6,6 @@
 
 namespace lowbit {
 
-constexpr int kExitDone = 0;
-constexpr int kExitRunFailed = 1;
-constexpr int kExitUserError = 2;
-constexpr int kExitInterrupted = 130;  // what a shell makes of SIGINT
-
 // The program behind //pipeline: reads the command line, checks the config, runs it. The last thing on standard output
 // is the table of the run; everything else goes to standard error. Returns the exit code.
 int PipelineMain(const std::vector<std::string>& arguments);

@@ -10,7 +10,7 @@
 #include "base/did_you_mean.h"
 #include "base/field_error.h"
 #include "base/status_macros.h"
-#include "pipeline/table.h"
+#include "base/table.h"
 
 namespace lowbit {
 namespace {

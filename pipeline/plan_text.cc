@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "pipeline/table.h"
+#include "base/table.h"
 
 namespace lowbit {
 namespace {

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/table.h"
 #include "evaluation/confusion_table.h"
-#include "pipeline/table.h"
 
 namespace lowbit {
 namespace {

@@ -18,6 +18,8 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
+#include "base/user_path.h"
+#include "data/image_metadata.h"
 #include "model/torch_boundary.h"
 #include "pipeline/effective_config.h"
 #include "pipeline/paths.h"
@@ -193,7 +195,10 @@ class Runner {
     const auto known = saved_.find(file);
     if (known != saved_.end() && known->second.model.lock() == model) return absl::OkStatus();
     const std::string path = JoinPath(folder_, file);
-    LOWBIT_RETURN_IF_ERROR(SaveQuantizedModel(path, *model));
+    // The network alone does not say which images it is for; whoever runs the file elsewhere needs to know.
+    QuantizedModel described = *model;
+    StoreImageMetadata(plan_.data->normalization(), plan_.data->class_names(), &described.metadata);
+    LOWBIT_RETURN_IF_ERROR(SaveQuantizedModel(path, described));
     std::error_code error;
     Saved& saved = saved_.emplace(file, Saved{{}, report_.models.size()}).first->second;
     saved.model = model;

@@ -13,6 +13,7 @@
 #include "base/field_error.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
+#include "base/user_path.h"
 #include "pipeline/effective_config.h"
 #include "pipeline/paths.h"
 #include "pipeline/step_tree.h"

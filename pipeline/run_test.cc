@@ -54,6 +54,7 @@ TEST_F(RunTest, LeavesConfigReportModelAndWhatTrainingWrote) {
   EXPECT_LT(json["steps"][1]["max_logit_difference"], 1e-3);
   EXPECT_EQ(json["steps"][2]["images"], 32);
   EXPECT_EQ(json["models"][0]["file"], "model.safetensors");
+  EXPECT_THAT(Bytes(run->folder, "model.safetensors"), HasSubstr(R"("lowbit.mean":"0.4914,0.4822,0.4465")"));
 }
 
 TEST_F(RunTest, TheEffectiveConfigGivesTheSameModelAgain) {

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/file.h"
 #include "base/status_macros.h"
 #include "quant/quantized_model.h"
 #include "runtime/cpu.h"
@@ -73,10 +74,8 @@ IntegerNetwork::IntegerNetwork(std::unique_ptr<Parts> parts) : parts_(std::move(
 IntegerNetwork::~IntegerNetwork() = default;
 
 absl::StatusOr<std::shared_ptr<const IntegerNetwork>> IntegerNetwork::Load(const std::string& path) {
-  LOWBIT_ASSIGN_OR_RETURN(const QuantizedModel model, LoadQuantizedModel(path));
-  auto network = Create(model);
-  if (network.ok()) return network;
-  return absl::Status(network.status().code(), absl::StrCat(path, ": ", network.status().message()));
+  LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, MappedFile::Open(path));
+  return Parse(file->bytes(), path);
 }
 
 absl::StatusOr<std::shared_ptr<const IntegerNetwork>> IntegerNetwork::Parse(absl::string_view bytes,

@@ -5,12 +5,12 @@
 #include "base/field_error.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
+#include "base/table.h"
 #include "model/passes/equalize.h"
 #include "model/passes/weight_pairs.h"
 #include "pipeline/calibration_images.h"
 #include "pipeline/logit_difference.h"
 #include "pipeline/steps/steps.h"
-#include "pipeline/table.h"
 
 namespace lowbit {
 namespace {

@@ -12,6 +12,7 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/status_macros.h"
+#include "base/table.h"
 #include "evaluation/answer_change.h"
 #include "evaluation/batch_tensor.h"
 #include "mixed_precision/choice.h"
@@ -24,7 +25,6 @@
 #include "pipeline/paths.h"
 #include "pipeline/sensitivity_plan.h"
 #include "pipeline/steps/steps.h"
-#include "pipeline/table.h"
 #include "quant/fake_quant_model.h"
 
 namespace lowbit {

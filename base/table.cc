@@ -1,4 +1,4 @@
-#include "pipeline/table.h"
+#include "base/table.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
-#ifndef LOWBIT_PIPELINE_TABLE_H_
-#define LOWBIT_PIPELINE_TABLE_H_
+#ifndef LOWBIT_BASE_TABLE_H_
+#define LOWBIT_BASE_TABLE_H_
 
 #include <string>
 #include <vector>
@@ -17,4 +17,4 @@ std::string MarkdownTable(TableRows rows);
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_PIPELINE_TABLE_H_
+#endif  // LOWBIT_BASE_TABLE_H_
