@@ -105,6 +105,10 @@ int64_t IntegerNetwork::channels() const { return parts_->plan.input_tensor().ch
 int64_t IntegerNetwork::height() const { return parts_->plan.input_tensor().height; }
 int64_t IntegerNetwork::width() const { return parts_->plan.input_tensor().width; }
 int64_t IntegerNetwork::outputs() const { return parts_->plan.output_tensor().size(); }
+int64_t IntegerNetwork::thread_bytes() const {
+  const std::vector<int64_t>& bytes = parts_->memory.slot_bytes;
+  return std::accumulate(bytes.begin(), bytes.end(), parts_->scratch_bytes);
+}
 const std::map<std::string, std::string>& IntegerNetwork::metadata() const { return parts_->metadata; }
 
 std::vector<StepInfo> IntegerNetwork::steps() const {
@@ -295,9 +299,7 @@ std::vector<double> IntegerSession::profile() const {
 }
 
 int64_t IntegerSession::memory_bytes() const {
-  const std::vector<int64_t>& bytes = state_->parts.memory.slot_bytes;
-  const int64_t of_thread = std::accumulate(bytes.begin(), bytes.end(), state_->parts.scratch_bytes);
-  return of_thread * static_cast<int64_t>(state_->workspaces.size());
+  return state_->network->thread_bytes() * static_cast<int64_t>(state_->workspaces.size());
 }
 
 std::vector<int> TopK(const float* outputs, int64_t count, int k) {
