@@ -4,6 +4,9 @@
 // [8 channels, 4] in each of 2 registers. vpmaddubsw gives each channel two 16-bit sums of two products. On Zen 3 the
 // 8 products and 8 additions of a round fill its four vector pipes for 4 cycles: 64 products a cycle.
 
+#include <algorithm>
+
+#include "runtime/kernels/aligned_vector.h"
 #include "runtime/kernels/avx2_conv.h"
 #include "runtime/kernels/window.h"
 
@@ -18,102 +21,83 @@ namespace {
 
 constexpr int64_t kBlock = Avx2Finish::kChannels;
 constexpr int64_t kPixels = 4;
+constexpr int64_t kStepBytes = 8;  // two rounds
+constexpr int64_t kStepWeights = kStepBytes * kBlock;
 constexpr int32_t kMaxWord = 32767;
-
-// Rounds on neighbouring bytes. After the last piece of a chunk the 16-bit sums have to be widened.
-struct Piece {
-  int64_t offset = 0;
-  int64_t rounds = 0;
-  bool ends_chunk = false;
-};
 
 class Avx2ByteConv : public ConvKernel {
  public:
   explicit Avx2ByteConv(const ConvProblem& problem)
-      : problem_(problem), window_(MakeWindow(problem)), finish_(problem) {
+      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem) {
     const int64_t outputs = problem.op->geometry.out_channels;
-    blocks_ = (outputs + kBlock - 1) / kBlock;
     const int64_t row = static_cast<int64_t>(problem.op->weight.size()) / outputs;
-    weights_.resize(static_cast<size_t>(blocks_ * window_.size() * kBlock));
+    blocks_ = (outputs + kBlock - 1) / kBlock;
+    weights_.resize(static_cast<size_t>(blocks_ * window_.steps() * kStepWeights));
     for (int64_t o = 0; o < outputs; ++o) {
-      for (int64_t k = 0; k < window_.size(); ++k) {
-        const int64_t from = window_.weight_of[static_cast<size_t>(k)];
+      for (size_t k = 0; k < window_.weight_of.size(); ++k) {
+        const int64_t from = window_.weight_of[k];
         if (from < 0) continue;
-        const int64_t at = ((o / kBlock * (window_.size() / 4) + k / 4) * kBlock + o % kBlock) * 4 + k % 4;
-        weights_[static_cast<size_t>(at)] = problem.op->weight[static_cast<size_t>(o * row + from)];
+        const int64_t byte = static_cast<int64_t>(k);
+        const int64_t round = o / kBlock * window_.steps() * 2 + byte / 4;
+        weights_[static_cast<size_t>((round * kBlock + o % kBlock) * 4 + byte % 4)] =
+            problem.op->weight[static_cast<size_t>(o * row + from)];
       }
     }
-    FindPieces();
+    FindChunks();
   }
 
   // Whether sums are exact, and long enough in 16 bits to be faster than in 32.
-  bool pays() const { return is_exact_ && window_.size() / 4 >= 3 * chunks_; }
+  bool pays() const { return is_exact_ && 2 * window_.steps() >= 3 * static_cast<int64_t>(chunk_ends_.size()); }
 
   const char* name() const override { return "avx2 bytes"; }
 
+  // The sums of a row, and of the codes in its windows.
   int64_t scratch_bytes() const override {
-    return finish_.needs_patch_sums() ? problem_.output->width * static_cast<int64_t>(sizeof(int32_t)) : 0;
+    return problem_.output->width * (kBlock + 1) * static_cast<int64_t>(sizeof(int32_t));
   }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
-    const int64_t width = problem_.output->width;
-    for (int64_t block = 0; block < blocks_; ++block) {
-      const int8_t* const weights = weights_.data() + block * window_.size() * kBlock;
-      for (int64_t y = begin; y < end; ++y) {
-        const int32_t* const patch_sums = PatchSums(buffers, y);
-        int64_t x = 0;
-        for (; x + kPixels <= width; x += kPixels) FourPixels(buffers, weights, block, y, x, patch_sums);
-        if (x < width && width >= kPixels) {  // the last four again: the same pixels get the same values
-          FourPixels(buffers, weights, block, y, width - kPixels, patch_sums);
-          x = width;
-        }
-        for (; x < width; ++x) OnePixel(buffers, weights, block, y, x, patch_sums);
-      }
+    if (chunk_ends_.size() == 1) {
+      RunRows<true>(buffers, begin, end);
+    } else {
+      RunRows<false>(buffers, begin, end);
     }
   }
 
  private:
-  // Cuts the window into chunks within which no 16-bit sum of any channel can overflow, by the actual weights.
-  void FindPieces() {
-    const int32_t max_code = problem_.input->max_code;
+  // What four pixels are computed from.
+  struct Operands {
+    const int8_t* weights;
+    const int64_t* offsets;
+    const int64_t* chunk_ends;  // counted in steps
+    int64_t chunks;
+    int64_t step;  // bytes from a pixel's window to the next one's
+  };
+
+  // Cuts the window into chunks of steps within which no 16-bit sum of any channel can overflow, by the actual weights.
+  void FindChunks() {
     const size_t sums = static_cast<size_t>(blocks_ * kBlock * 2);
     std::vector<int32_t> highest(sums, 0), lowest(sums, 0);
-    int64_t round = 0;
-    for (const Window::Run& run : window_.runs) {
-      Piece piece{run.offset, 0, false};
-      for (int64_t i = 0; i < run.bytes / 4; ++i, ++round) {
-        if (!AddRound(round, max_code, &highest, &lowest)) {
-          // The round starts a new chunk; if it overflows by itself, there is no way.
-          std::fill(highest.begin(), highest.end(), 0);
-          std::fill(lowest.begin(), lowest.end(), 0);
-          if (!AddRound(round, max_code, &highest, &lowest)) {
-            is_exact_ = false;
-            return;
-          }
-          if (piece.rounds > 0) {
-            piece.ends_chunk = true;
-            pieces_.push_back(piece);
-          } else {
-            pieces_.back().ends_chunk = true;
-          }
-          piece = Piece{run.offset + i * 4, 0, false};
-        }
-        ++piece.rounds;
-      }
-      pieces_.push_back(piece);
+    for (int64_t step = 0; step < window_.steps(); ++step) {
+      if (AddStep(step, &highest, &lowest)) continue;
+      // A new chunk; if the step overflows by itself, there is no way.
+      std::fill(highest.begin(), highest.end(), 0);
+      std::fill(lowest.begin(), lowest.end(), 0);
+      is_exact_ = is_exact_ && AddStep(step, &highest, &lowest);
+      if (step > 0) chunk_ends_.push_back(step);
     }
-    pieces_.back().ends_chunk = true;
-    for (const Piece& piece : pieces_) chunks_ += piece.ends_chunk ? 1 : 0;
+    chunk_ends_.push_back(window_.steps());
   }
 
   // False, and nothing of use in the bounds, if a sum could leave 16 bits.
-  bool AddRound(int64_t round, int32_t max_code, std::vector<int32_t>* highest, std::vector<int32_t>* lowest) const {
+  bool AddStep(int64_t step, std::vector<int32_t>* highest, std::vector<int32_t>* lowest) const {
+    const int32_t max_code = problem_.input->max_code;
     bool fits = true;
     for (int64_t block = 0; block < blocks_; ++block) {
-      const int8_t* const w = weights_.data() + (block * (window_.size() / 4) + round) * kBlock * 4;
-      for (int64_t i = 0; i < kBlock * 2; ++i) {
-        const size_t at = static_cast<size_t>(block * kBlock * 2 + i);
-        for (const int32_t weight : {w[2 * i], w[2 * i + 1]}) {
+      const int8_t* w = weights_.data() + (block * window_.steps() + step) * kStepWeights;
+      for (int64_t i = 0; i < 2 * kBlock * 2; ++i, w += 2) {
+        const size_t at = static_cast<size_t>(block * kBlock * 2 + i % (kBlock * 2));
+        for (const int32_t weight : {w[0], w[1]}) {
           (weight > 0 ? (*highest)[at] : (*lowest)[at]) += weight * max_code;
         }
         fits = fits && (*highest)[at] <= kMaxWord && (*lowest)[at] >= -kMaxWord - 1;
@@ -124,14 +108,9 @@ class Avx2ByteConv : public ConvKernel {
 
   const int32_t* PatchSums(const ConvBuffers& buffers, int64_t y) const {
     if (!finish_.needs_patch_sums()) return nullptr;
-    int32_t* const sums = reinterpret_cast<int32_t*>(buffers.scratch);
+    int32_t* const sums = reinterpret_cast<int32_t*>(buffers.scratch) + problem_.output->width * kBlock;
     for (int64_t x = 0; x < problem_.output->width; ++x) {
-      const uint8_t* const start = buffers.input + WindowStart(problem_, y, x);
-      int32_t sum = 0;
-      for (const Window::Run& run : window_.runs) {
-        for (int64_t i = 0; i < run.bytes; ++i) sum += start[run.offset + i];
-      }
-      sums[x] = sum;
+      sums[x] = WindowSum(window_, kStepBytes, buffers.input + WindowStart(problem_, y, x));
     }
     return sums;
   }
@@ -142,93 +121,113 @@ class Avx2ByteConv : public ConvKernel {
     return _mm256_set1_epi32(four);
   }
 
-  LOWBIT_AVX2_INLINE void FourPixels(const ConvBuffers& buffers, const int8_t* weights, int64_t block, int64_t y,
-                                     int64_t x, const int32_t* patch_sums) const {
-    const uint8_t* const start = buffers.input + WindowStart(problem_, y, x);
-    const int64_t step = problem_.op->geometry.stride[1] * problem_.input_layout.pixel;
-    const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i* w = reinterpret_cast<const __m256i*>(weights);
-    __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
-    __m256i wide[8];
-    if (chunks_ > 1) {
-      for (__m256i& sum : wide) sum = zero;
-    }
-    for (const Piece& piece : pieces_) {
-      const uint8_t* p0 = start + piece.offset;
-      const uint8_t* p2 = p0 + 2 * step;
-      for (int64_t round = 0; round < piece.rounds; ++round, w += 2, p0 += 4, p2 += 4) {
-        const __m256i w0 = _mm256_loadu_si256(w);
-        const __m256i w1 = _mm256_loadu_si256(w + 1);
-        const __m256i a0 = Spread(p0);
-        s00 = _mm256_add_epi16(s00, _mm256_maddubs_epi16(a0, w0));
-        s01 = _mm256_add_epi16(s01, _mm256_maddubs_epi16(a0, w1));
-        const __m256i a1 = Spread(p0 + step);
-        s10 = _mm256_add_epi16(s10, _mm256_maddubs_epi16(a1, w0));
-        s11 = _mm256_add_epi16(s11, _mm256_maddubs_epi16(a1, w1));
-        const __m256i a2 = Spread(p2);
-        s20 = _mm256_add_epi16(s20, _mm256_maddubs_epi16(a2, w0));
-        s21 = _mm256_add_epi16(s21, _mm256_maddubs_epi16(a2, w1));
-        const __m256i a3 = Spread(p2 + step);
-        s30 = _mm256_add_epi16(s30, _mm256_maddubs_epi16(a3, w0));
-        s31 = _mm256_add_epi16(s31, _mm256_maddubs_epi16(a3, w1));
+  static LOWBIT_AVX2_INLINE __m256i Load(const int8_t* weights) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights));
+  }
+
+  static LOWBIT_AVX2_INLINE void Store(__m256i low, __m256i high, int32_t (&out)[kBlock]) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out), low);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8), high);
+  }
+
+  template <bool kOneChunk>
+  LOWBIT_AVX2_INLINE void RunRows(const ConvBuffers& buffers, int64_t begin, int64_t end) const {
+    const int64_t width = problem_.output->width;
+    auto* const sums = reinterpret_cast<int32_t(*)[kBlock]>(buffers.scratch);
+    Operands operands;
+    operands.offsets = window_.offsets.data();
+    operands.chunk_ends = chunk_ends_.data();
+    operands.chunks = static_cast<int64_t>(chunk_ends_.size());
+    operands.step = problem_.op->geometry.stride[1] * problem_.input_layout.pixel;
+    for (int64_t block = 0; block < blocks_; ++block) {
+      operands.weights = weights_.data() + block * window_.steps() * kStepWeights;
+      for (int64_t y = begin; y < end; ++y) {
+        const uint8_t* const start = buffers.input + WindowStart(problem_, y, 0);
+        // The last four pixels may overlap those before: they get the same sums again.
+        for (int64_t x = 0; x < width && width >= kPixels; x += kPixels) {
+          const int64_t at = std::min(x, width - kPixels);
+          FourPixels<kOneChunk>(operands, start + at * operands.step, sums + at);
+        }
+        for (int64_t x = 0; x < width && width < kPixels; ++x) {
+          OnePixel(operands, start + x * operands.step, sums[x]);
+        }
+        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums, PatchSums(buffers, y), 0, width);
       }
-      if (!piece.ends_chunk || chunks_ == 1) continue;
-      wide[0] = _mm256_add_epi32(wide[0], _mm256_madd_epi16(s00, ones));
-      wide[1] = _mm256_add_epi32(wide[1], _mm256_madd_epi16(s01, ones));
-      wide[2] = _mm256_add_epi32(wide[2], _mm256_madd_epi16(s10, ones));
-      wide[3] = _mm256_add_epi32(wide[3], _mm256_madd_epi16(s11, ones));
-      wide[4] = _mm256_add_epi32(wide[4], _mm256_madd_epi16(s20, ones));
-      wide[5] = _mm256_add_epi32(wide[5], _mm256_madd_epi16(s21, ones));
-      wide[6] = _mm256_add_epi32(wide[6], _mm256_madd_epi16(s30, ones));
-      wide[7] = _mm256_add_epi32(wide[7], _mm256_madd_epi16(s31, ones));
-      s00 = s01 = s10 = s11 = s20 = s21 = s30 = s31 = zero;
-    }
-    if (chunks_ == 1) {
-      wide[0] = _mm256_madd_epi16(s00, ones);
-      wide[1] = _mm256_madd_epi16(s01, ones);
-      wide[2] = _mm256_madd_epi16(s10, ones);
-      wide[3] = _mm256_madd_epi16(s11, ones);
-      wide[4] = _mm256_madd_epi16(s20, ones);
-      wide[5] = _mm256_madd_epi16(s21, ones);
-      wide[6] = _mm256_madd_epi16(s30, ones);
-      wide[7] = _mm256_madd_epi16(s31, ones);
-    }
-    for (int64_t p = 0; p < kPixels; ++p) {
-      finish_.Finish(buffers, y, x + p, block * kBlock, wide[2 * p], wide[2 * p + 1],
-                     patch_sums == nullptr ? 0 : patch_sums[x + p]);
     }
   }
 
-  LOWBIT_AVX2_INLINE void OnePixel(const ConvBuffers& buffers, const int8_t* weights, int64_t block, int64_t y,
-                                   int64_t x, const int32_t* patch_sums) const {
-    const uint8_t* const start = buffers.input + WindowStart(problem_, y, x);
+  template <bool kOneChunk>
+  static LOWBIT_AVX2_INLINE void FourPixels(const Operands& operands, const uint8_t* start, int32_t (*out)[kBlock]) {
     const __m256i ones = _mm256_set1_epi16(1);
     const __m256i zero = _mm256_setzero_si256();
-    const __m256i* w = reinterpret_cast<const __m256i*>(weights);
-    __m256i s0 = zero, s1 = zero, wide0 = zero, wide1 = zero;
-    for (const Piece& piece : pieces_) {
-      const uint8_t* p = start + piece.offset;
-      for (int64_t round = 0; round < piece.rounds; ++round, w += 2, p += 4) {
-        const __m256i a = Spread(p);
-        s0 = _mm256_add_epi16(s0, _mm256_maddubs_epi16(a, _mm256_loadu_si256(w)));
-        s1 = _mm256_add_epi16(s1, _mm256_maddubs_epi16(a, _mm256_loadu_si256(w + 1)));
+    const int64_t* const offsets = operands.offsets;
+    const uint8_t* const start1 = start + operands.step;
+    const uint8_t* const start2 = start1 + operands.step;
+    const uint8_t* const start3 = start2 + operands.step;
+    const int8_t* w = operands.weights;
+    __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
+    __m256i sums[4][2] = {{zero, zero}, {zero, zero}, {zero, zero}, {zero, zero}};
+    int64_t step = 0;
+    for (int64_t chunk = 0; chunk < (kOneChunk ? 1 : operands.chunks); ++chunk) {
+      for (const int64_t chunk_end = operands.chunk_ends[chunk]; step < chunk_end; ++step, w += kStepWeights) {
+        const int64_t offset = offsets[step];
+        for (int64_t k = 0; k < kStepBytes; k += 4) {
+          const __m256i w0 = Load(w + k * kBlock);
+          const __m256i w1 = Load(w + k * kBlock + 32);
+          const __m256i a0 = Spread(start + offset + k);
+          s00 = Opaque(_mm256_add_epi16(s00, _mm256_maddubs_epi16(a0, w0)));
+          s01 = Opaque(_mm256_add_epi16(s01, _mm256_maddubs_epi16(a0, w1)));
+          const __m256i a1 = Spread(start1 + offset + k);
+          s10 = Opaque(_mm256_add_epi16(s10, _mm256_maddubs_epi16(a1, w0)));
+          s11 = Opaque(_mm256_add_epi16(s11, _mm256_maddubs_epi16(a1, w1)));
+          const __m256i a2 = Spread(start2 + offset + k);
+          s20 = Opaque(_mm256_add_epi16(s20, _mm256_maddubs_epi16(a2, w0)));
+          s21 = Opaque(_mm256_add_epi16(s21, _mm256_maddubs_epi16(a2, w1)));
+          const __m256i a3 = Spread(start3 + offset + k);
+          s30 = Opaque(_mm256_add_epi16(s30, _mm256_maddubs_epi16(a3, w0)));
+          s31 = Opaque(_mm256_add_epi16(s31, _mm256_maddubs_epi16(a3, w1)));
+        }
       }
-      if (!piece.ends_chunk) continue;
+      sums[0][0] = _mm256_add_epi32(sums[0][0], _mm256_madd_epi16(s00, ones));
+      sums[0][1] = _mm256_add_epi32(sums[0][1], _mm256_madd_epi16(s01, ones));
+      sums[1][0] = _mm256_add_epi32(sums[1][0], _mm256_madd_epi16(s10, ones));
+      sums[1][1] = _mm256_add_epi32(sums[1][1], _mm256_madd_epi16(s11, ones));
+      sums[2][0] = _mm256_add_epi32(sums[2][0], _mm256_madd_epi16(s20, ones));
+      sums[2][1] = _mm256_add_epi32(sums[2][1], _mm256_madd_epi16(s21, ones));
+      sums[3][0] = _mm256_add_epi32(sums[3][0], _mm256_madd_epi16(s30, ones));
+      sums[3][1] = _mm256_add_epi32(sums[3][1], _mm256_madd_epi16(s31, ones));
+      s00 = s01 = s10 = s11 = s20 = s21 = s30 = s31 = zero;
+    }
+    for (int p = 0; p < 4; ++p) Store(sums[p][0], sums[p][1], out[p]);
+  }
+
+  static LOWBIT_AVX2_INLINE void OnePixel(const Operands& operands, const uint8_t* start, int32_t (&out)[kBlock]) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i zero = _mm256_setzero_si256();
+    const int8_t* w = operands.weights;
+    __m256i wide0 = zero, wide1 = zero;
+    int64_t step = 0;
+    for (int64_t chunk = 0; chunk < operands.chunks; ++chunk) {
+      __m256i s0 = zero, s1 = zero;
+      for (; step < operands.chunk_ends[chunk]; ++step, w += kStepWeights) {
+        for (int64_t k = 0; k < kStepBytes; k += 4) {
+          const __m256i a = Spread(start + operands.offsets[step] + k);
+          s0 = _mm256_add_epi16(s0, _mm256_maddubs_epi16(a, Load(w + k * kBlock)));
+          s1 = _mm256_add_epi16(s1, _mm256_maddubs_epi16(a, Load(w + k * kBlock + 32)));
+        }
+      }
       wide0 = _mm256_add_epi32(wide0, _mm256_madd_epi16(s0, ones));
       wide1 = _mm256_add_epi32(wide1, _mm256_madd_epi16(s1, ones));
-      s0 = s1 = zero;
     }
-    finish_.Finish(buffers, y, x, block * kBlock, wide0, wide1, patch_sums == nullptr ? 0 : patch_sums[x]);
+    Store(wide0, wide1, out);
   }
 
   const ConvProblem problem_;
   const Window window_;
   const Avx2Finish finish_;
   int64_t blocks_ = 0;
-  std::vector<int8_t> weights_;  // [block, round, channel of the block, 4]
-  std::vector<Piece> pieces_;
-  int64_t chunks_ = 0;
+  AlignedVector<int8_t> weights_;  // [block, step, 2 rounds, channel of the block, 4]
+  std::vector<int64_t> chunk_ends_;
   bool is_exact_ = true;
 };
 

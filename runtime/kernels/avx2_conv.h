@@ -17,6 +17,10 @@ std::unique_ptr<ConvKernel> MakeAvx2ByteConv(const ConvProblem& problem);
 // Products of 16-bit numbers, added in pairs to 32 bits (vpmaddwd): exact for all.
 std::unique_ptr<ConvKernel> MakeAvx2WordConv(const ConvProblem& problem);
 
+// Tables of sums of weights, looked up by codes of 1 or 2 bits (vpshufb). nullptr for codes of more bits, channels that
+// are no multiple of 16, strides above 2.
+std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem& problem);
+
 }  // namespace lowbit
 
 #endif  // LOWBIT_RUNTIME_KERNELS_AVX2_CONV_H_

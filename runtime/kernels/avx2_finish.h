@@ -18,8 +18,17 @@
 
 namespace lowbit {
 
+// `sums` as a value that the compiler knows nothing of. Left to itself g++ adds the products of several rounds to each
+// other before it adds them to the sums, and runs out of registers.
+LOWBIT_AVX2_INLINE __m256i Opaque(__m256i sums) {
+  asm("" : "+x"(sums));
+  return sums;
+}
+
 class Avx2Finish {
  public:
+  enum class ShortcutKind : uint8_t { kNone, kAll, kSome };  // of 8 channels
+
   static constexpr int64_t kChannels = 16;
 
   explicit Avx2Finish(const ConvProblem& problem) : problem_(problem) {
@@ -48,71 +57,140 @@ class Avx2Finish {
 
   bool needs_patch_sums() const { return !patch_multiplier_.empty(); }
 
-  // `sums` of the channels [first, first + 8) and [first + 8, first + 16), of which those beyond the last are ignored.
-  LOWBIT_AVX2_INLINE void Finish(const ConvBuffers& buffers, int64_t y, int64_t x, int64_t first, __m256i low,
-                                 __m256i high, int32_t patch_sum) const {
-    const TensorLayout& layout = problem_.output_layout;
-    const int64_t at = layout.offset + y * layout.row + x * layout.pixel + first;
-    const size_t row = has_classes_ ? static_cast<size_t>(problem_.op->BiasClass(y, x)) * padded_ : 0;
-    const __m256 v0 = Value(buffers, y, x, first, row, low, patch_sum);
-    const __m256 v1 = Value(buffers, y, x, first + 8, row, high, patch_sum);
-    const int64_t channels = static_cast<int64_t>(problem_.op->epilogue.multiplier.size()) - first;
-    if (layout.is_codes) {
-      const __m256 upper = _mm256_set1_ps(problem_.op->epilogue.upper);
-      const __m256i q0 = _mm256_cvtps_epi32(_mm256_min_ps(v0, upper));
-      const __m256i q1 = _mm256_cvtps_epi32(_mm256_min_ps(v1, upper));
-      // The halves of the pack are [q0 low, q1 low] and [q0 high, q1 high].
-      const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(q0, q1), 0xd8);
-      const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-      uint8_t* const out = static_cast<uint8_t*>(buffers.output) + at;
-      if (channels >= kChannels) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-      } else {
-        alignas(16) uint8_t some[kChannels];
-        _mm_store_si128(reinterpret_cast<__m128i*>(some), bytes);
-        std::memcpy(out, some, static_cast<size_t>(channels));
+  // All that the pixels of a row have in common, for the channels [first, first + 16). By value, so that what is
+  // written to the output cannot be taken to change it.
+  struct Row {
+    const Avx2Finish* finish;
+    const ConvBuffers* buffers;
+    int64_t y, first;
+    const float* multiplier;
+    const float* patch_multiplier;  // nullptr: none
+    const float* bias;              // of the row's first class
+    const int32_t* column_class;    // nullptr: there is one class
+    int64_t class_step;
+    ShortcutKind shortcut_kind[2];
+    const uint8_t* shortcut;  // where channel `first` of pixel 0 is
+    int64_t shortcut_step;    // bytes
+    bool shortcut_is_codes;
+    __m256 shortcut_multiplier, lower, upper;
+    bool is_codes;
+    uint8_t* output;
+    int64_t output_step;  // bytes
+    int64_t channels;     // that there are from `first` on
+  };
+
+  LOWBIT_AVX2_INLINE Row MakeRow(const ConvBuffers& buffers, int64_t y, int64_t first) const {
+    const ConvOp& op = *problem_.op;
+    const Shortcut& from = op.epilogue.shortcut;
+    const TensorLayout& out = problem_.output_layout;
+    const TensorLayout& side = problem_.shortcut_layout;
+    const size_t o = static_cast<size_t>(first);
+    const int64_t out_bytes = out.is_codes ? 1 : 4;
+    const int64_t side_bytes = side.is_codes ? 1 : 4;
+    Row row;
+    row.finish = this;
+    row.buffers = &buffers;
+    row.y = y;
+    row.first = first;
+    row.multiplier = multiplier_.data() + o;
+    row.patch_multiplier = needs_patch_sums() ? patch_multiplier_.data() + o : nullptr;
+    row.class_step = static_cast<int64_t>(padded_);
+    row.bias = bias_.data() + o;
+    row.column_class = nullptr;
+    if (has_classes_) {
+      row.bias += op.row_class[static_cast<size_t>(y)] * op.column_classes * row.class_step;
+      row.column_class = op.column_class.data();
+    }
+    row.shortcut_kind[0] = shortcuts_[o / 8];
+    row.shortcut_kind[1] = shortcuts_[o / 8 + 1];
+    row.shortcut_is_codes = side.is_codes;
+    row.shortcut_step = from.stride[1] * side.pixel * side_bytes;
+    row.shortcut = static_cast<const uint8_t*>(buffers.shortcut);
+    if (row.shortcut != nullptr) {
+      row.shortcut += (side.offset + y * from.stride[0] * side.row + first - from.before) * side_bytes;
+    }
+    row.shortcut_multiplier = _mm256_set1_ps(from.multiplier);
+    row.lower = _mm256_set1_ps(op.epilogue.lower);
+    row.upper = _mm256_set1_ps(op.epilogue.upper);
+    row.is_codes = out.is_codes;
+    row.output = static_cast<uint8_t*>(buffers.output) + (out.offset + y * out.row + first) * out_bytes;
+    row.output_step = out.pixel * out_bytes;
+    row.channels = static_cast<int64_t>(op.epilogue.multiplier.size()) - first;
+    return row;
+  }
+
+  // The pixels [begin, end) of the row: sums[x - begin] of the channels [first, first + 16), of which those beyond the
+  // last are ignored. (Whole rows, since the operations on a few sums wait for each other; those on many overlap.)
+  static LOWBIT_AVX2_INLINE void FinishRow(const Row& row, const int32_t (*sums)[kChannels], const int32_t* patch_sums,
+                                           int64_t begin, int64_t end) {
+    const auto patch_sum = [&](int64_t x) { return row.patch_multiplier == nullptr ? 0 : patch_sums[x - begin]; };
+    int64_t x = begin;
+    if (row.is_codes && row.channels >= kChannels) {
+      // Words of two pixels at a time, then bytes: the packs work on each half of a register by itself, and leave
+      // [a low, b low, c low, d low | a high, ...] in 4-byte pieces, a to d being 8 channels each.
+      const __m256i in_order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+      for (; x + 2 <= end; x += 2) {
+        const __m256i words0 = _mm256_packs_epi32(Code<0>(row, x, sums[x - begin], patch_sum(x)),
+                                                  Code<1>(row, x, sums[x - begin], patch_sum(x)));
+        const __m256i words1 = _mm256_packs_epi32(Code<0>(row, x + 1, sums[x + 1 - begin], patch_sum(x + 1)),
+                                                  Code<1>(row, x + 1, sums[x + 1 - begin], patch_sum(x + 1)));
+        const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(words0, words1), in_order);
+        uint8_t* const out = row.output + x * row.output_step;
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(bytes));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + row.output_step), _mm256_extracti128_si256(bytes, 1));
       }
-    } else {
-      alignas(32) float some[kChannels];
-      _mm256_store_ps(some, v0);
-      _mm256_store_ps(some + 8, v1);
-      std::memcpy(static_cast<float*>(buffers.output) + at, some,
-                  static_cast<size_t>(std::min(channels, kChannels)) * sizeof(float));
+    }
+    const size_t channels = static_cast<size_t>(std::min(row.channels, kChannels));
+    for (; x < end; ++x) {
+      uint8_t* const out = row.output + x * row.output_step;
+      if (row.is_codes) {
+        alignas(32) int32_t codes[kChannels];
+        _mm256_store_si256(reinterpret_cast<__m256i*>(codes), Code<0>(row, x, sums[x - begin], patch_sum(x)));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 8), Code<1>(row, x, sums[x - begin], patch_sum(x)));
+        for (size_t i = 0; i < channels; ++i) out[i] = static_cast<uint8_t>(codes[i]);
+      } else {
+        alignas(32) float values[kChannels];
+        _mm256_store_ps(values, Value<0>(row, x, sums[x - begin], patch_sum(x)));
+        _mm256_store_ps(values + 8, Value<1>(row, x, sums[x - begin], patch_sum(x)));
+        std::memcpy(out, values, channels * sizeof(float));
+      }
     }
   }
 
  private:
-  enum class ShortcutKind : uint8_t { kNone, kAll, kSome };  // of 8 channels
-
-  LOWBIT_AVX2_INLINE __m256 Value(const ConvBuffers& buffers, int64_t y, int64_t x, int64_t first, size_t row,
-                                  __m256i sums, int32_t patch_sum) const {
-    const size_t o = static_cast<size_t>(first);
-    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(multiplier_.data() + o));
-    v = _mm256_add_ps(v, _mm256_loadu_ps(bias_.data() + row + o));
-    if (needs_patch_sums()) {
-      const __m256 patch = _mm256_set1_ps(static_cast<float>(patch_sum));
-      v = _mm256_add_ps(v, _mm256_mul_ps(patch, _mm256_loadu_ps(patch_multiplier_.data() + o)));
-    }
-    if (shortcuts_[o / 8] != ShortcutKind::kNone) {
-      const __m256 multiplier = _mm256_set1_ps(problem_.op->epilogue.shortcut.multiplier);
-      v = _mm256_add_ps(v, _mm256_mul_ps(LoadShortcut(buffers, y, x, first), multiplier));
-    }
-    return _mm256_max_ps(v, _mm256_set1_ps(problem_.op->epilogue.lower));
+  template <int kHalf>
+  static LOWBIT_AVX2_INLINE __m256i Code(const Row& row, int64_t x, const int32_t* sums, int32_t patch_sum) {
+    return _mm256_cvtps_epi32(_mm256_min_ps(Value<kHalf>(row, x, sums, patch_sum), row.upper));
   }
 
-  LOWBIT_AVX2_INLINE __m256 LoadShortcut(const ConvBuffers& buffers, int64_t y, int64_t x, int64_t first) const {
-    const Shortcut& from = problem_.op->epilogue.shortcut;
-    if (shortcuts_[static_cast<size_t>(first) / 8] == ShortcutKind::kSome) {
+  template <int kHalf>
+  static LOWBIT_AVX2_INLINE __m256 Value(const Row& row, int64_t x, const int32_t* sums, int32_t patch_sum) {
+    const float* const bias = row.column_class == nullptr ? row.bias : row.bias + row.column_class[x] * row.class_step;
+    const __m256i of_half = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + 8 * kHalf));
+    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(of_half), _mm256_loadu_ps(row.multiplier + 8 * kHalf));
+    v = _mm256_add_ps(v, _mm256_loadu_ps(bias + 8 * kHalf));
+    if (row.patch_multiplier != nullptr) {
+      const __m256 patch = _mm256_set1_ps(static_cast<float>(patch_sum));
+      v = _mm256_add_ps(v, _mm256_mul_ps(patch, _mm256_loadu_ps(row.patch_multiplier + 8 * kHalf)));
+    }
+    if (row.shortcut_kind[kHalf] != ShortcutKind::kNone) {
+      v = _mm256_add_ps(v, _mm256_mul_ps(LoadShortcut<kHalf>(row, x), row.shortcut_multiplier));
+    }
+    return _mm256_max_ps(v, row.lower);
+  }
+
+  template <int kHalf>
+  static LOWBIT_AVX2_INLINE __m256 LoadShortcut(const Row& row, int64_t x) {
+    if (row.shortcut_kind[kHalf] == ShortcutKind::kSome) {
       alignas(32) float some[8];
-      for (int64_t i = 0; i < 8; ++i) some[i] = ShortcutValue(problem_, buffers.shortcut, y, x, first + i);
+      for (int64_t i = 0; i < 8; ++i) {
+        some[i] = ShortcutValue(row.finish->problem_, row.buffers->shortcut, row.y, x, row.first + 8 * kHalf + i);
+      }
       return _mm256_load_ps(some);
     }
-    const TensorLayout& layout = problem_.shortcut_layout;
-    const int64_t at =
-        layout.offset + y * from.stride[0] * layout.row + x * from.stride[1] * layout.pixel + first - from.before;
-    if (!layout.is_codes) return _mm256_loadu_ps(static_cast<const float*>(buffers.shortcut) + at);
-    const __m128i codes =
-        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(static_cast<const uint8_t*>(buffers.shortcut) + at));
+    const uint8_t* const from = row.shortcut + x * row.shortcut_step;
+    if (!row.shortcut_is_codes) return _mm256_loadu_ps(reinterpret_cast<const float*>(from) + 8 * kHalf);
+    const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * kHalf));
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes));
   }
 

@@ -2,20 +2,24 @@
 
 namespace lowbit {
 
-Window MakeWindow(const ConvProblem& problem) {
+Window MakeWindow(const ConvProblem& problem, int64_t step_bytes) {
   const Conv2d& g = problem.op->geometry;
   const TensorLayout& layout = problem.input_layout;
+  // Pixels of a row of the window that follow each other in memory.
+  const int64_t run_pixels = g.dilation[1] == 1 ? g.kernel[1] : 1;
   Window window;
   for (int64_t ky = 0; ky < g.kernel[0]; ++ky) {
-    for (int64_t kx = 0; kx < g.kernel[1]; ++kx) {
-      const int64_t offset = ky * g.dilation[0] * layout.row + kx * g.dilation[1] * layout.pixel;
-      if (!window.runs.empty() && window.runs.back().offset + window.runs.back().bytes == offset) {
-        window.runs.back().bytes += layout.pixel;
-      } else {
-        window.runs.push_back({offset, layout.pixel});
-      }
-      for (int64_t c = 0; c < layout.pixel; ++c) {
-        window.weight_of.push_back(c < g.in_channels ? (ky * g.kernel[1] + kx) * g.in_channels + c : -1);
+    for (int64_t kx = 0; kx < g.kernel[1]; kx += run_pixels) {
+      const int64_t start = ky * g.dilation[0] * layout.row + kx * g.dilation[1] * layout.pixel;
+      const int64_t bytes = run_pixels * layout.pixel;
+      for (int64_t step = 0; step < bytes; step += step_bytes) {
+        window.offsets.push_back(start + step);
+        for (int64_t i = step; i < step + step_bytes; ++i) {
+          const int64_t channel = i % layout.pixel;
+          const bool has_weight = i < bytes && channel < g.in_channels;
+          const int64_t tap = ky * g.kernel[1] + kx + i / layout.pixel;
+          window.weight_of.push_back(has_weight ? tap * g.in_channels + channel : -1);
+        }
       }
     }
   }

@@ -8,23 +8,31 @@
 
 namespace lowbit {
 
-// What a window of a convolution without groups reads, as runs of neighbouring bytes: where the dilation is 1, a row of
-// the window is one run. Pixels are read with the bytes that fill them up to a multiple of 4.
+// What a window of a convolution without groups reads, as steps of `step_bytes` neighbouring bytes. Where the dilation
+// is 1, a row of the window is one run of bytes, pixels being read with what fills them up to a multiple of 4 channels;
+// a run's last step may reach beyond it, into what no weight is multiplied with.
 struct Window {
-  struct Run {
-    int64_t offset = 0;  // from the window's first byte
-    int64_t bytes = 0;
-  };
-  std::vector<Run> runs;
+  std::vector<int64_t> offsets;  // of each step, from the window's first byte
 
-  // Of each byte of all runs: the weight that it is multiplied with, an index into [kernel h, kernel w, in_channels];
+  // Of each byte of all steps: the weight that it is multiplied with, an index into [kernel h, kernel w, in_channels];
   // -1: none.
   std::vector<int64_t> weight_of;
 
-  int64_t size() const { return static_cast<int64_t>(weight_of.size()); }
+  int64_t steps() const { return static_cast<int64_t>(offsets.size()); }
 };
 
-Window MakeWindow(const ConvProblem& problem);
+Window MakeWindow(const ConvProblem& problem, int64_t step_bytes);
+
+// The sum of the codes that the window at `start` multiplies with weights. T: what codes are held in.
+template <typename T>
+int32_t WindowSum(const Window& window, int64_t step_bytes, const T* start) {
+  int32_t sum = 0;
+  const int64_t* weight_of = window.weight_of.data();
+  for (const int64_t offset : window.offsets) {
+    for (int64_t i = 0; i < step_bytes; ++i) sum += *weight_of++ < 0 ? 0 : start[offset + i];
+  }
+  return sum;
+}
 
 // The first byte of the window of output pixel (y, x), from the start of the tensor's memory.
 inline int64_t WindowStart(const ConvProblem& problem, int64_t y, int64_t x) {

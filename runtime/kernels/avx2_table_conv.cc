@@ -1,0 +1,436 @@
+// Tables of sums of weights on AVX2, for codes of 1 or 2 bits: 64 pixels by 4 channels at a time.
+//
+// 4 bits of a pixel, which are 4 or 2 of its codes, can take 16 values. For each, what they come to times a channel's
+// weights is known beforehand: a table of 16 bytes. vpshufb looks 32 pixels up at once, and their sums stay in bytes
+// for as long as the tables prove that nothing can overflow, then in 16 bits. A lookup and an addition are 128 products
+// of 1 bit, or 64 of 2 bits; Zen 3 does two of each in a cycle. (T-MAC, arXiv 2407.00088, looks up sums of activations
+// by bits of weights. Here it is the other way round, since a convolution has many pixels for each weight: the tables
+// are made once and for all, and a pixel's 4 bits are put together once for all channels.)
+//
+// An image goes through these forms:
+//   planes   [group of codes][phase][pixel]: the 4 bits, a byte each, of every pixel of the input with its border, in
+//            memory order; where the stride is 2, even columns (phase 0) and odd ones apart
+//   index    [step][64 pixels]: of 64 output pixels, what each step of the window looks up
+//   words    [channel][64 pixels], 16-bit sums
+//   sums     [64 pixels][16 channels], as the other kernels have them
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/kernels/aligned_vector.h"
+#include "runtime/kernels/avx2_conv.h"
+
+#if defined(__x86_64__)
+#include "runtime/kernels/avx2_finish.h"
+#endif
+
+namespace lowbit {
+
+#if defined(__x86_64__)
+namespace {
+
+constexpr int64_t kBlock = Avx2Finish::kChannels;
+constexpr int64_t kTogether = 4;  // channels whose sums are in registers at the same time
+constexpr int64_t kPixels = 64;
+constexpr int64_t kTable = 16;
+constexpr int64_t kMostStepsOfTwo = 320;
+constexpr int64_t kPlanePixels = 16;  // planes are made of so many pixels at a time, of 16 channels each
+
+class Avx2TableConv : public ConvKernel {
+ public:
+  explicit Avx2TableConv(const ConvProblem& problem) : problem_(problem), finish_(problem) {
+    const Conv2d& g = problem.op->geometry;
+    const TensorLayout& in = problem.input_layout;
+    code_bits_ = problem.input->max_code <= 1 ? 1 : 2;
+    codes_ = 4 / code_bits_;
+    stride_ = g.stride[1];
+    if (!TakesShape()) return;
+    groups_ = g.in_channels / codes_;
+    row_pixels_ = in.row / in.pixel;
+    // From the first row of the border to the end of the last one.
+    pixels_ = (problem.input->height + 2 * (in.offset / in.row)) * row_pixels_;
+    plane_bytes_ = (pixels_ / stride_ + kPixels + kPlanePixels) / kPlanePixels * kPlanePixels;
+    for (int64_t ky = 0; ky < g.kernel[0]; ++ky) {
+      for (int64_t kx = 0; kx < g.kernel[1]; ++kx) taps_.push_back(PlaneAt(ky, kx));
+    }
+    steps_ = static_cast<int64_t>(taps_.size()) * groups_;
+    // Tables of 2 codes gain nothing over products of bytes where they fall out of the second cache, nor where too few
+    // channels look up what is made ready for all.
+    if (code_bits_ == 2 && (steps_ > kMostStepsOfTwo || g.out_channels <= kBlock)) return;
+    MakeTables();
+    FindChunks();
+  }
+
+  // Whether it can compute the problem, and exactly.
+  bool is_exact() const { return is_exact_; }
+
+  const char* name() const override { return code_bits_ == 1 ? "avx2 tables of 4 codes" : "avx2 tables of 2 codes"; }
+
+  int64_t scratch_bytes() const override {
+    return PlanesBytes() + steps_ * kPixels + kBlock * kPixels * 2 + kPixels * kBlock * 4;
+  }
+
+  LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
+    if (begin >= end) return;
+    uint8_t* const planes = buffers.scratch;
+    uint8_t* const index = planes + PlanesBytes();
+    auto* const words = reinterpret_cast<int16_t(*)[kPixels]>(index + steps_ * kPixels);
+    auto* const sums = reinterpret_cast<int32_t(*)[kBlock]>(words + kBlock);
+    MakePlanes(buffers.input, begin, end, planes);
+    const int64_t width = problem_.output->width;
+    const int64_t blocks = Blocks();
+    for (int64_t first = begin * width; first < end * width; first += kPixels) {
+      const int64_t last = std::min(first + kPixels, end * width);
+      MakeIndex(planes, first, last, index);
+      for (int64_t block = 0; block < blocks; ++block) {
+        for (int64_t i = 0; i < kBlock / kTogether; ++i) {
+          LookUp(block * (kBlock / kTogether) + i, index, words + i * kTogether);
+        }
+        Transpose(words, sums);
+        for (int64_t pixel = first; pixel < last;) {
+          const int64_t y = pixel / width;
+          const int64_t row_end = std::min(last, (y + 1) * width);
+          Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums + (pixel - first), nullptr,
+                                pixel - y * width, row_end - y * width);
+          pixel = row_end;
+        }
+      }
+    }
+  }
+
+ private:
+  bool TakesShape() const {
+    const Conv2d& g = problem_.op->geometry;
+    const TensorLayout& in = problem_.input_layout;
+    if (g.groups != 1 || problem_.input->max_code > 3 || g.in_channels % 16 != 0) return false;
+    if (finish_.needs_patch_sums() || stride_ > 2 || problem_.output->width % 4 != 0) return false;
+    // 64 pixels are computed, however few there are.
+    if (problem_.output->width * problem_.output->height < kPixels / 2) return false;
+    // Even and odd columns are told apart by where a pixel is in memory.
+    return stride_ == 1 || in.row / in.pixel % 2 == 0;
+  }
+
+  int64_t Blocks() const { return (problem_.op->geometry.out_channels + kBlock - 1) / kBlock; }
+  int64_t PlanesBytes() const { return groups_ * stride_ * plane_bytes_; }
+
+  int32_t Weight(int64_t o, int64_t step, int64_t code) const {
+    const Conv2d& g = problem_.op->geometry;
+    if (o >= g.out_channels) return 0;
+    const int64_t tap = step / groups_, group = step % groups_;
+    const int64_t taps = g.kernel[0] * g.kernel[1];
+    return problem_.op->weight[static_cast<size_t>((o * taps + tap) * g.in_channels + group * codes_ + code)];
+  }
+
+  void MakeTables() {
+    const int64_t mask = (int64_t{1} << code_bits_) - 1;
+    is_exact_ = true;
+    tables_.resize(static_cast<size_t>(Blocks() * kBlock * steps_ * kTable));
+    for (int64_t o = 0; o < Blocks() * kBlock; ++o) {
+      int64_t most = 0;
+      for (int64_t step = 0; step < steps_; ++step) {
+        int8_t* const table = tables_.data() + TableAt(o, step);
+        for (int64_t bits = 0; bits < kTable; ++bits) {
+          int32_t sum = 0;
+          for (int64_t code = 0; code < codes_; ++code) {
+            const int32_t value = static_cast<int32_t>(bits >> (code * code_bits_) & mask);
+            sum += Weight(o, step, code) * std::min(value, problem_.input->max_code);
+          }
+          is_exact_ = is_exact_ && sum >= -128 && sum <= 127;
+          table[bits] = static_cast<int8_t>(sum);
+        }
+        for (int64_t code = 0; code < codes_; ++code) most += std::abs(Weight(o, step, code));
+      }
+      is_exact_ = is_exact_ && most * problem_.input->max_code <= 32767;
+    }
+  }
+
+  // [4 channels, step, channel of the 4, 16]
+  size_t TableAt(int64_t o, int64_t step) const {
+    return static_cast<size_t>(((o / kTogether * steps_ + step) * kTogether + o % kTogether) * kTable);
+  }
+
+  // For each 4 channels, steps after which their sums of bytes have to be widened.
+  void FindChunks() {
+    for (int64_t four = 0; four < Blocks() * kBlock / kTogether; ++four) {
+      int32_t highest[kTogether] = {}, lowest[kTogether] = {};
+      chunk_starts_.push_back(chunk_ends_.size());
+      for (int64_t step = 0; step < steps_; ++step) {
+        bool fits = true;
+        int32_t high[kTogether], low[kTogether];
+        for (int64_t i = 0; i < kTogether; ++i) {
+          const int8_t* const table = tables_.data() + TableAt(four * kTogether + i, step);
+          high[i] = *std::max_element(table, table + kTable);
+          low[i] = *std::min_element(table, table + kTable);
+          fits = fits && highest[i] + high[i] <= 127 && lowest[i] + low[i] >= -128;
+        }
+        if (!fits) chunk_ends_.push_back(step);
+        for (int64_t i = 0; i < kTogether; ++i) {
+          highest[i] = (fits ? highest[i] : 0) + high[i];
+          lowest[i] = (fits ? lowest[i] : 0) + low[i];
+        }
+      }
+      chunk_ends_.push_back(steps_);
+    }
+    chunk_starts_.push_back(chunk_ends_.size());
+  }
+
+  // ---- Planes ----
+
+  // 16 pixels of 16 channels: their 4-bit groups, 4 or 8 of them, each 16 bytes.
+  LOWBIT_AVX2_INLINE void Gather(const uint8_t* pixels, int64_t step, __m128i* groups) const {
+    const auto load = [&](int64_t i) LOWBIT_AVX2 {
+      return _mm256_inserti128_si256(
+          _mm256_castsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels + i * step))),
+          _mm_loadu_si128(reinterpret_cast<const __m128i*>(pixels + (i + 4) * step)), 1);
+    };
+    if (code_bits_ == 1) {
+      // Pixels i and i + 4: their 4 groups in 32 bits each.
+      const __m256i two = _mm256_set1_epi16(0x0201), four = _mm256_set1_epi32(0x00040001);
+      __m256i rows[2];
+      for (int64_t half = 0; half < 2; ++half) {
+        __m256i nibbles[4];
+        for (int64_t i = 0; i < 4; ++i) {
+          nibbles[i] = _mm256_madd_epi16(_mm256_maddubs_epi16(load(half * 8 + i), two), four);
+        }
+        // Each half of a register: 4 pixels of [group 0 .. 3], in order.
+        rows[half] =
+            _mm256_packus_epi16(_mm256_packs_epi32(nibbles[0], nibbles[1]), _mm256_packs_epi32(nibbles[2], nibbles[3]));
+        const __m256i by_group = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1,
+                                                  5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        rows[half] = _mm256_shuffle_epi8(rows[half], by_group);
+      }
+      const __m128i a = _mm256_castsi256_si128(rows[0]), b = _mm256_extracti128_si256(rows[0], 1);
+      const __m128i c = _mm256_castsi256_si128(rows[1]), d = _mm256_extracti128_si256(rows[1], 1);
+      const __m128i ab01 = _mm_unpacklo_epi32(a, b), ab23 = _mm_unpackhi_epi32(a, b);
+      const __m128i cd01 = _mm_unpacklo_epi32(c, d), cd23 = _mm_unpackhi_epi32(c, d);
+      groups[0] = _mm_unpacklo_epi64(ab01, cd01);
+      groups[1] = _mm_unpackhi_epi64(ab01, cd01);
+      groups[2] = _mm_unpacklo_epi64(ab23, cd23);
+      groups[3] = _mm_unpackhi_epi64(ab23, cd23);
+      return;
+    }
+    // Two pixels of [group 0 .. 7] in each register, then a transpose of 16 by 8.
+    const __m256i four = _mm256_set1_epi16(0x0401);
+    __m128i pairs[8];
+    for (int64_t half = 0; half < 2; ++half) {
+      for (int64_t i = 0; i < 2; ++i) {
+        const __m256i nibbles = _mm256_packus_epi16(_mm256_maddubs_epi16(load(half * 8 + 2 * i), four),
+                                                    _mm256_maddubs_epi16(load(half * 8 + 2 * i + 1), four));
+        pairs[half * 4 + i] = _mm256_castsi256_si128(nibbles);           // pixels 2 i and 2 i + 1 of the half
+        pairs[half * 4 + i + 2] = _mm256_extracti128_si256(nibbles, 1);  // those 4 further on
+      }
+    }
+    const __m128i by_group = _mm_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+    for (__m128i& pair : pairs) pair = _mm_shuffle_epi8(pair, by_group);
+    __m128i quads[8];  // [2 i]: groups 0 to 3 of 4 pixels, [2 i + 1]: groups 4 to 7
+    for (int64_t i = 0; i < 4; ++i) {
+      quads[2 * i] = _mm_unpacklo_epi16(pairs[2 * i], pairs[2 * i + 1]);
+      quads[2 * i + 1] = _mm_unpackhi_epi16(pairs[2 * i], pairs[2 * i + 1]);
+    }
+    for (int64_t half = 0; half < 2; ++half) {
+      const __m128i low0 = _mm_unpacklo_epi32(quads[half], quads[half + 2]);
+      const __m128i low1 = _mm_unpackhi_epi32(quads[half], quads[half + 2]);
+      const __m128i high0 = _mm_unpacklo_epi32(quads[half + 4], quads[half + 6]);
+      const __m128i high1 = _mm_unpackhi_epi32(quads[half + 4], quads[half + 6]);
+      groups[half * 4] = _mm_unpacklo_epi64(low0, high0);
+      groups[half * 4 + 1] = _mm_unpackhi_epi64(low0, high0);
+      groups[half * 4 + 2] = _mm_unpacklo_epi64(low1, high1);
+      groups[half * 4 + 3] = _mm_unpackhi_epi64(low1, high1);
+    }
+  }
+
+  // Of the rows that windows of the output rows [begin, end) read.
+  LOWBIT_AVX2_INLINE void MakePlanes(const uint8_t* input, int64_t begin, int64_t end, uint8_t* planes) const {
+    const Conv2d& g = problem_.op->geometry;
+    const TensorLayout& in = problem_.input_layout;
+    const int64_t first_row = in.offset / in.row + begin * g.stride[0] - g.padding[0];
+    const int64_t rows = (end - 1 - begin) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
+    const int64_t first = first_row * row_pixels_ / kPlanePixels * kPlanePixels;
+    const int64_t last = (first_row + rows) * row_pixels_;
+    const int64_t of_sixteen = kBlock / codes_;
+    const __m128i even_odd = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    for (int64_t pixel = first; pixel < last; pixel += kPlanePixels) {
+      for (int64_t channel = 0; channel < g.in_channels; channel += kBlock) {
+        __m128i groups[8];
+        if (pixel + kPlanePixels <= pixels_) {
+          Gather(input + pixel * in.pixel + channel, in.pixel, groups);
+        } else {
+          alignas(16) uint8_t some[kPlanePixels * kBlock] = {};
+          for (int64_t i = 0; pixel + i < pixels_; ++i) {
+            std::memcpy(some + i * kBlock, input + (pixel + i) * in.pixel + channel, kBlock);
+          }
+          Gather(some, kBlock, groups);
+        }
+        uint8_t* plane = planes + channel / codes_ * stride_ * plane_bytes_ + pixel / stride_;
+        for (int64_t i = 0; i < of_sixteen; ++i, plane += stride_ * plane_bytes_) {
+          if (stride_ == 1) {
+            _mm_storeu_si128(reinterpret_cast<__m128i*>(plane), groups[i]);
+          } else {
+            const __m128i apart = _mm_shuffle_epi8(groups[i], even_odd);
+            _mm_storel_epi64(reinterpret_cast<__m128i*>(plane), apart);
+            _mm_storel_epi64(reinterpret_cast<__m128i*>(plane + plane_bytes_), _mm_unpackhi_epi64(apart, apart));
+          }
+        }
+      }
+    }
+  }
+
+  // ---- Index ----
+
+  // Where in the planes of group 0 the pixel that tap (ky, kx) of output pixel (0, 0) reads stands.
+  int64_t PlaneAt(int64_t ky, int64_t kx) const {
+    const Conv2d& g = problem_.op->geometry;
+    const TensorLayout& in = problem_.input_layout;
+    const int64_t row = in.offset / in.row - g.padding[0] + ky * g.dilation[0];
+    const int64_t column = in.offset % in.row / in.pixel - g.padding[1] + kx * g.dilation[1];
+    return column % stride_ * plane_bytes_ + (row * row_pixels_ + column) / stride_;
+  }
+
+  template <int kRun>
+  LOWBIT_AVX2_INLINE void CopyRuns(const uint8_t* planes, int64_t first, int64_t last, uint8_t* index) const {
+    const int64_t width = problem_.output->width;
+    const int64_t row_step = problem_.op->geometry.stride[0] * row_pixels_ / stride_;
+    const int64_t group_step = stride_ * plane_bytes_;
+    for (int64_t to = 0; to < kPixels; to += kRun) {
+      const int64_t pixel = std::min(first + to, last - kRun);
+      const uint8_t* const start = planes + pixel / width * row_step + pixel % width;
+      uint8_t* out = index + to;
+      for (const int64_t tap : taps_) {
+        const uint8_t* from = start + tap;
+        for (int64_t group = 0; group < groups_; ++group, from += group_step, out += kPixels) {
+          std::memcpy(out, from, kRun);
+        }
+      }
+    }
+  }
+
+  // Of fewer than 64 pixels the last ones are repeated.
+  LOWBIT_AVX2_INLINE void MakeIndex(const uint8_t* planes, int64_t first, int64_t last, uint8_t* index) const {
+    const int64_t width = problem_.output->width;
+    if (width % 32 == 0) {
+      CopyRuns<32>(planes, first, last, index);
+    } else if (width % 16 == 0) {
+      CopyRuns<16>(planes, first, last, index);
+    } else if (width % 8 == 0) {
+      CopyRuns<8>(planes, first, last, index);
+    } else {
+      CopyRuns<4>(planes, first, last, index);
+    }
+  }
+
+  // ---- Sums ----
+
+  static LOWBIT_AVX2_INLINE void Widen(__m256i bytes, __m256i* low, __m256i* high) {
+    *low = _mm256_add_epi16(*low, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(bytes)));
+    *high = _mm256_add_epi16(*high, _mm256_cvtepi8_epi16(_mm256_extracti128_si256(bytes, 1)));
+  }
+
+  static LOWBIT_AVX2_INLINE __m256i Add(__m256i sums, __m256i table, __m256i index) {
+    return Opaque(_mm256_add_epi8(sums, _mm256_shuffle_epi8(table, index)));
+  }
+
+  // The sums of the four-th 4 channels.
+  LOWBIT_AVX2_INLINE void LookUp(int64_t four, const uint8_t* index, int16_t (*words)[kPixels]) const {
+    const __m256i zero = _mm256_setzero_si256();
+    const int8_t* table = tables_.data() + four * steps_ * kTogether * kTable;
+    const int64_t* const chunk_ends = chunk_ends_.data();
+    const size_t last_chunk = chunk_starts_[static_cast<size_t>(four) + 1];
+    __m256i wide[16];
+    for (__m256i& sum : wide) sum = zero;
+    int64_t step = 0;
+    for (size_t chunk = chunk_starts_[static_cast<size_t>(four)]; chunk < last_chunk; ++chunk) {
+      __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
+      const auto load = [&](int i) LOWBIT_AVX2 {
+        return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table + i * kTable)));
+      };
+      for (const int64_t chunk_end = chunk_ends[chunk]; step < chunk_end; ++step, table += kTogether * kTable) {
+        const __m256i i0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(index + step * kPixels));
+        const __m256i i1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(index + step * kPixels + 32));
+        const __m256i t0 = load(0);
+        s00 = Add(s00, t0, i0);
+        s01 = Add(s01, t0, i1);
+        const __m256i t1 = load(1);
+        s10 = Add(s10, t1, i0);
+        s11 = Add(s11, t1, i1);
+        const __m256i t2 = load(2);
+        s20 = Add(s20, t2, i0);
+        s21 = Add(s21, t2, i1);
+        const __m256i t3 = load(3);
+        s30 = Add(s30, t3, i0);
+        s31 = Add(s31, t3, i1);
+      }
+      Widen(s00, &wide[0], &wide[1]);
+      Widen(s01, &wide[2], &wide[3]);
+      Widen(s10, &wide[4], &wide[5]);
+      Widen(s11, &wide[6], &wide[7]);
+      Widen(s20, &wide[8], &wide[9]);
+      Widen(s21, &wide[10], &wide[11]);
+      Widen(s30, &wide[12], &wide[13]);
+      Widen(s31, &wide[14], &wide[15]);
+    }
+    for (int64_t i = 0; i < 16; ++i) {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(words[i / 4] + i % 4 * 16), wide[i]);
+    }
+  }
+
+  // 16 channels by 64 pixels to 64 pixels by 16 channels, in 32 bits.
+  static LOWBIT_AVX2_INLINE void Transpose(const int16_t (*words)[kPixels], int32_t (*sums)[kBlock]) {
+    for (int64_t pixel = 0; pixel < kPixels; pixel += 8) {
+      for (int64_t half = 0; half < 2; ++half) {
+        __m128i r[8], s[8];
+        for (int64_t i = 0; i < 8; ++i) {
+          r[i] = _mm_load_si128(reinterpret_cast<const __m128i*>(words[half * 8 + i] + pixel));
+        }
+        for (int64_t i = 0; i < 4; ++i) {
+          s[2 * i] = _mm_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+          s[2 * i + 1] = _mm_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+        }
+        // s[2 i], s[2 i + 1]: channels 2 i and 2 i + 1 of pixels 0 to 3, 4 to 7.
+        for (int64_t pixels = 0; pixels < 2; ++pixels) {
+          const __m128i low0 = _mm_unpacklo_epi32(s[pixels], s[pixels + 2]);
+          const __m128i low1 = _mm_unpackhi_epi32(s[pixels], s[pixels + 2]);
+          const __m128i high0 = _mm_unpacklo_epi32(s[pixels + 4], s[pixels + 6]);
+          const __m128i high1 = _mm_unpackhi_epi32(s[pixels + 4], s[pixels + 6]);
+          const __m128i of_pixel[4] = {_mm_unpacklo_epi64(low0, high0), _mm_unpackhi_epi64(low0, high0),
+                                       _mm_unpacklo_epi64(low1, high1), _mm_unpackhi_epi64(low1, high1)};
+          for (int64_t i = 0; i < 4; ++i) {
+            _mm256_store_si256(reinterpret_cast<__m256i*>(sums[pixel + pixels * 4 + i] + half * 8),
+                               _mm256_cvtepi16_epi32(of_pixel[i]));
+          }
+        }
+      }
+    }
+  }
+
+  const ConvProblem problem_;
+  const Avx2Finish finish_;
+  int64_t code_bits_ = 1;
+  int64_t codes_ = 4;   // in 4 bits
+  int64_t groups_ = 0;  // of so many codes, in a pixel
+  int64_t stride_ = 1;
+  int64_t row_pixels_ = 0;  // of the input with its border
+  int64_t pixels_ = 0;      // likewise
+  int64_t plane_bytes_ = 0;
+  std::vector<int64_t> taps_;  // PlaneAt of each
+  int64_t steps_ = 0;          // of a window: its taps, and of each tap its groups
+  AlignedVector<int8_t> tables_;
+  std::vector<int64_t> chunk_ends_;   // of all fours of channels, one after the other
+  std::vector<size_t> chunk_starts_;  // of each four, the first of its chunk_ends_; and the end
+  bool is_exact_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem& problem) {
+  auto kernel = std::make_unique<Avx2TableConv>(problem);
+  if (!kernel->is_exact()) return nullptr;
+  return kernel;
+}
+
+#else
+
+std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem&) { return nullptr; }
+
+#endif
+
+}  // namespace lowbit
