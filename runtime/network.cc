@@ -6,11 +6,12 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
+#include <new>
 #include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/check.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "quant/quantized_model.h"
@@ -25,6 +26,8 @@ namespace lowbit {
 namespace {
 
 constexpr size_t kAlignment = 64;
+// For the activations of an image. More is a mistake, or an attack.
+constexpr int64_t kMaxThreadBytes = int64_t{1} << 32;
 
 struct Free {
   void operator()(uint8_t* memory) const { std::free(memory); }
@@ -35,7 +38,7 @@ using Memory = std::unique_ptr<uint8_t[], Free>;
 Memory Allocate(int64_t bytes) {
   const size_t size = (static_cast<size_t>(bytes) + kAlignment) / kAlignment * kAlignment;
   auto* const memory = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, size));
-  LOWBIT_CHECK(memory != nullptr, "no memory for ", size, " bytes");
+  if (memory == nullptr) throw std::bad_alloc();
   std::memset(memory, 0, size);
   return Memory(memory);
 }
@@ -90,6 +93,7 @@ absl::StatusOr<std::shared_ptr<const IntegerNetwork>> IntegerNetwork::Create(con
   LOWBIT_ASSIGN_OR_RETURN(const Cpu cpu, ChooseCpu());
   auto parts = std::make_unique<Parts>();
   LOWBIT_ASSIGN_OR_RETURN(parts->plan, MakePlan(model));
+  LOWBIT_RETURN_IF_ERROR(CheckBorders(parts->plan));
   parts->memory = PlanMemory(parts->plan);
   parts->metadata = model.metadata;
   for (const PlanStep& step : parts->plan.steps) {
@@ -98,13 +102,22 @@ absl::StatusOr<std::shared_ptr<const IntegerNetwork>> IntegerNetwork::Create(con
                                              : BestConvKernel(MakeProblem(parts->plan, parts->memory, *conv), cpu));
     if (conv != nullptr) parts->scratch_bytes = std::max(parts->scratch_bytes, parts->kernels.back()->scratch_bytes());
   }
-  return std::shared_ptr<const IntegerNetwork>(new IntegerNetwork(std::move(parts)));
+  const std::shared_ptr<const IntegerNetwork> network(new IntegerNetwork(std::move(parts)));
+  if (network->thread_bytes() > kMaxThreadBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a thread would need ", network->thread_bytes(), " bytes, the limit is ", kMaxThreadBytes));
+  }
+  return network;
 }
 
 int64_t IntegerNetwork::channels() const { return parts_->plan.input_tensor().channels; }
 int64_t IntegerNetwork::height() const { return parts_->plan.input_tensor().height; }
 int64_t IntegerNetwork::width() const { return parts_->plan.input_tensor().width; }
 int64_t IntegerNetwork::outputs() const { return parts_->plan.output_tensor().size(); }
+int64_t IntegerNetwork::thread_bytes() const {
+  const std::vector<int64_t>& bytes = parts_->memory.slot_bytes;
+  return std::accumulate(bytes.begin(), bytes.end(), parts_->scratch_bytes);
+}
 const std::map<std::string, std::string>& IntegerNetwork::metadata() const { return parts_->metadata; }
 
 std::vector<StepInfo> IntegerNetwork::steps() const {
@@ -295,17 +308,19 @@ std::vector<double> IntegerSession::profile() const {
 }
 
 int64_t IntegerSession::memory_bytes() const {
-  const std::vector<int64_t>& bytes = state_->parts.memory.slot_bytes;
-  const int64_t of_thread = std::accumulate(bytes.begin(), bytes.end(), state_->parts.scratch_bytes);
-  return of_thread * static_cast<int64_t>(state_->workspaces.size());
+  return state_->network->thread_bytes() * static_cast<int64_t>(state_->workspaces.size());
 }
 
 std::vector<int> TopK(const float* outputs, int64_t count, int k) {
   std::vector<int> order(static_cast<size_t>(count));
   std::iota(order.begin(), order.end(), 0);
   const auto end = order.begin() + std::min<int64_t>(k, count);
+  // An order even where a broken network puts out NaN, which comes last.
+  const auto value = [&](int i) {
+    return std::isnan(outputs[i]) ? -std::numeric_limits<float>::infinity() : outputs[i];
+  };
   std::partial_sort(order.begin(), end, order.end(),
-                    [&](int a, int b) { return outputs[a] > outputs[b] || (outputs[a] == outputs[b] && a < b); });
+                    [&](int a, int b) { return value(a) > value(b) || (value(a) == value(b) && a < b); });
   order.erase(end, order.end());
   return order;
 }

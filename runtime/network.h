@@ -54,6 +54,9 @@ class IntegerNetwork {
   int64_t width() const;
   int64_t outputs() const;
 
+  // Bytes of the memory for activations that each thread of a session needs.
+  int64_t thread_bytes() const;
+
   // Free text that came with the model.
   const std::map<std::string, std::string>& metadata() const;
 

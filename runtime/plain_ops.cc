@@ -150,7 +150,8 @@ void TensorRef::Write(int64_t y, int64_t x, int64_t c, float value) const {
   } else if (!layout.is_codes) {
     floats()[at] = tensor->grid->FakeQuantize(value);
   } else {
-    const int32_t q = tensor->grid->Quantize(value);
+    // NaN, which only a broken network makes, has no code; QuantizeFloats takes the lowest one too.
+    const int32_t q = std::isnan(value) ? tensor->grid->qmin() : tensor->grid->Quantize(value);
     const int32_t level = tensor->levels.empty() ? q : tensor->levels[static_cast<size_t>(q - tensor->grid->qmin())];
     codes()[at] = static_cast<uint8_t>(level - tensor->lowest_level);
   }

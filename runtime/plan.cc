@@ -18,6 +18,12 @@ namespace {
 
 // Numbers in all tensors of an image, and in the biases of a convolution. More is a mistake, or an attack.
 constexpr int64_t kMaxNumbers = int64_t{1} << 28;
+// Likewise layers, since some of what follows takes time that grows with their square, ...
+constexpr int kMaxLayers = 1 << 14;
+// ... and additions to find what the padding of a convolution adds.
+constexpr int64_t kMaxBorderWork = int64_t{1} << 31;
+// The stride of a shortcut: that of an operation, see model/graph.cc.
+constexpr int64_t kMaxStride = int64_t{1} << 31;
 
 absl::Status Invalid(absl::string_view layer, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat("layer \"", layer, "\": ", message));
@@ -99,22 +105,29 @@ std::vector<T> ChannelsLast(const std::vector<T>& values, const Conv2d& geometry
 
 // Which taps of a window lie inside of the input, for each output row (or column); equal ones have a class.
 struct BorderClasses {
-  std::vector<int32_t> of;                 // each output row
-  std::vector<std::vector<int64_t>> taps;  // of each class
+  struct Taps {
+    int64_t begin = 0;
+    int64_t end = 0;
+  };
+  std::vector<int32_t> of;  // each output row
+  std::vector<Taps> taps;   // of each class
 };
 
 BorderClasses FindClasses(int64_t outputs, int64_t inputs, int64_t kernel, int64_t stride, int64_t padding,
                           int64_t dilation) {
   BorderClasses classes;
-  std::map<std::vector<int64_t>, int32_t> known;
+  std::map<std::pair<int64_t, int64_t>, int32_t> known;
   for (int64_t y = 0; y < outputs; ++y) {
-    std::vector<int64_t> taps;
-    for (int64_t k = 0; k < kernel; ++k) {
-      const int64_t at = y * stride - padding + k * dilation;
-      if (at >= 0 && at < inputs) taps.push_back(k);
-    }
-    const auto [it, is_new] = known.emplace(std::move(taps), static_cast<int32_t>(known.size()));
-    if (is_new) classes.taps.push_back(it->first);
+    // Tap k lies at k * dilation - before.
+    const int64_t before = padding - y * stride;
+    const auto first_at = [&](int64_t place) {
+      return std::clamp<int64_t>((place + before + dilation - 1) / dilation, 0, kernel);
+    };
+    BorderClasses::Taps taps;
+    if (before + inputs > 0) taps = {first_at(0), first_at(inputs)};
+    if (taps.begin == taps.end) taps = {};
+    const auto [it, is_new] = known.emplace(std::make_pair(taps.begin, taps.end), static_cast<int32_t>(known.size()));
+    if (is_new) classes.taps.push_back(taps);
     classes.of.push_back(it->second);
   }
   return classes;
@@ -261,6 +274,8 @@ Shortcut Planner::FollowShortcut(int layer, int* base) const {
   while (!IsQuantized(layer) && graph_.consumers(layer).size() == 1) {
     const Op& op = graph_.layer(layer).op;
     if (const auto* subsample = std::get_if<Subsample>(&op)) {
+      if (shortcut.stride[0] > kMaxStride / subsample->stride[0]) break;
+      if (shortcut.stride[1] > kMaxStride / subsample->stride[1]) break;
       shortcut.stride = {shortcut.stride[0] * subsample->stride[0], shortcut.stride[1] * subsample->stride[1]};
     } else if (const auto* pad = std::get_if<PadChannels>(&op)) {
       shortcut.before += pad->before;
@@ -393,7 +408,10 @@ absl::StatusOr<ConvOp> Planner::MakeConv(int head, const Chain& chain, IntegerWe
   conv.column_class = columns.of;
   conv.column_classes = static_cast<int32_t>(columns.taps.size());
   const int64_t classes = static_cast<int64_t>(rows.taps.size() * columns.taps.size());
-  if (classes > kMaxNumbers / g.out_channels) return Invalid(name, "its padding makes too many kinds of border");
+  const int64_t window = g.kernel[0] * g.kernel[1];
+  if (classes > kMaxNumbers / g.out_channels || (!one_class && classes > kMaxBorderWork / g.out_channels / window)) {
+    return Invalid(name, "its padding makes too many kinds of border");
+  }
 
   const int64_t channels = g.in_channels / g.groups;
   const size_t outputs = static_cast<size_t>(g.out_channels);
@@ -433,8 +451,10 @@ absl::StatusOr<ConvOp> Planner::MakeConv(int head, const Chain& chain, IntegerWe
       for (size_t k = 0; k < columns.taps.size(); ++k) {
         double inside = 0;
         if (!one_class) {
-          for (const int64_t y : rows.taps[r]) {
-            for (const int64_t x : columns.taps[k]) inside += taps[static_cast<size_t>(y * g.kernel[1] + x)];
+          for (int64_t y = rows.taps[r].begin; y < rows.taps[r].end; ++y) {
+            for (int64_t x = columns.taps[k].begin; x < columns.taps[k].end; ++x) {
+              inside += taps[static_cast<size_t>(y * g.kernel[1] + x)];
+            }
           }
         }
         const double value = (bias[o] - scale * static_cast<double>(in.zero_point) * inside) / s_out + z_out;
@@ -569,6 +589,9 @@ absl::Status Planner::Emit(int layer) {
 }
 
 absl::StatusOr<Plan> Planner::Run() {
+  if (graph_.size() > kMaxLayers) {
+    return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxLayers, " layers: ", graph_.size()));
+  }
   int64_t numbers = 0;
   for (int i = 0; i < graph_.size(); ++i) {
     int64_t size = 1;

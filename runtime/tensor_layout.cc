@@ -4,17 +4,33 @@
 #include <array>
 #include <cstddef>
 
+#include "absl/strings/str_cat.h"
+
 namespace lowbit {
 namespace {
 
 constexpr int64_t kAlignment = 64;
+
+using Border = std::array<int64_t, 2>;  // rows above and below, columns at the left and at the right
+
+// Of each tensor: as wide as the widest padding of a convolution that reads it.
+std::vector<Border> FindBorders(const Plan& plan) {
+  std::vector<Border> borders(plan.tensors.size(), Border{0, 0});
+  for (const PlanStep& step : plan.steps) {
+    const auto* const conv = std::get_if<ConvOp>(&step.op);
+    if (conv == nullptr) continue;
+    Border& widest = borders[static_cast<size_t>(conv->input)];
+    for (size_t d = 0; d < 2; ++d) widest[d] = std::max(widest[d], conv->geometry.padding[d]);
+  }
+  return borders;
+}
 
 // What two tensors must have in common to share memory.
 bool SameLayout(const TensorLayout& a, const TensorLayout& b) {
   return a.pixel == b.pixel && a.row == b.row && a.offset == b.offset && a.bytes == b.bytes && a.is_codes == b.is_codes;
 }
 
-TensorLayout MakeLayout(const PlanTensor& tensor, std::array<int64_t, 2> border) {
+TensorLayout MakeLayout(const PlanTensor& tensor, const Border& border) {
   TensorLayout layout;
   layout.is_codes = tensor.is_codes;
   layout.pixel = tensor.is_codes ? (tensor.channels + 3) / 4 * 4 : tensor.channels;
@@ -41,22 +57,39 @@ int Output(const PlanOp& op) {
   return std::visit([](const auto& o) { return o.output; }, op);
 }
 
+absl::Status CheckBorders(const Plan& plan) {
+  constexpr int64_t kMaxNumbers = int64_t{1} << 30;  // of all tensors
+  const std::vector<Border> borders = FindBorders(plan);
+  int64_t numbers = 0;
+  for (size_t t = 0; t < plan.tensors.size(); ++t) {
+    const PlanTensor& tensor = plan.tensors[t];
+    int64_t size = 1;
+    for (const int64_t extent :
+         {tensor.channels + 3, tensor.height + 2 * borders[t][0], tensor.width + 2 * borders[t][1]}) {
+      // (Each of them is below 2^34.)
+      size = std::min(size * extent, kMaxNumbers);
+    }
+    numbers += size;
+    if (numbers >= kMaxNumbers) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "layer \"", tensor.name, "\": all tensors up to here, with the borders for padding, are absurdly ", "large"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 MemoryPlan PlanMemory(const Plan& plan) {
   const size_t tensors = plan.tensors.size();
-  std::vector<std::array<int64_t, 2>> border(tensors, {0, 0});
+  const std::vector<Border> borders = FindBorders(plan);
   std::vector<size_t> last_use(tensors, 0);
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     for (const int input : Inputs(plan.steps[i].op)) last_use[static_cast<size_t>(input)] = i;
-    if (const auto* conv = std::get_if<ConvOp>(&plan.steps[i].op)) {
-      std::array<int64_t, 2>& widest = border[static_cast<size_t>(conv->input)];
-      for (size_t d = 0; d < 2; ++d) widest[d] = std::max(widest[d], conv->geometry.padding[d]);
-    }
   }
   last_use[static_cast<size_t>(plan.output)] = plan.steps.size();
 
   MemoryPlan memory;
   memory.slots.assign(tensors, -1);
-  for (size_t t = 0; t < tensors; ++t) memory.layouts.push_back(MakeLayout(plan.tensors[t], border[t]));
+  for (size_t t = 0; t < tensors; ++t) memory.layouts.push_back(MakeLayout(plan.tensors[t], borders[t]));
   std::vector<TensorLayout> slot_layout;
   std::vector<int64_t> free_after;  // the last step that needs what the slot holds
   const auto place = [&](size_t t, int64_t step) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "runtime/plan.h"
 
 namespace lowbit {
@@ -31,6 +32,9 @@ struct MemoryPlan {
 };
 
 MemoryPlan PlanMemory(const Plan& plan);
+
+// InvalidArgument, naming the layer, where paddings make tensors absurdly large: PlanMemory takes others for granted.
+absl::Status CheckBorders(const Plan& plan);
 
 // The tensors that an operation reads.
 std::vector<int> Inputs(const PlanOp& op);
