@@ -137,6 +137,17 @@ std::vector<StepInfo> IntegerNetwork::steps() const {
 
 namespace {
 
+bool AllFinite(const float* values, int64_t count) {
+  constexpr uint32_t kExponent = 0x7f800000;
+  uint32_t not_finite = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof(bits));
+    not_finite |= (bits & kExponent) == kExponent ? 1U : 0U;
+  }
+  return not_finite == 0;
+}
+
 // The memory for one image on its way through the network.
 struct Workspace {
   std::vector<Memory> slots;
@@ -282,10 +293,7 @@ absl::Status IntegerSession::Run(const float* images, int64_t count, float* outp
   if (count < 0) return absl::InvalidArgumentError(absl::StrCat("count: expected at least 0, got ", count));
   const int64_t size = state_->parts.plan.input_tensor().size();
   for (int64_t i = 0; i < count; ++i) {
-    // 0 as long as all are finite.
-    float sum = 0;
-    for (int64_t k = 0; k < size; ++k) sum += images[i * size + k] * 0.0f;
-    if (sum != 0 || std::isnan(sum)) {
+    if (!AllFinite(images + i * size, size)) {
       return absl::InvalidArgumentError(absl::StrCat("image ", i, " has a number that is NaN or infinite"));
     }
   }

@@ -132,7 +132,7 @@ TEST(Plan, WhatHasNoBytesIsComputedInFloats) {
   bases.bases = {0.5f};
   const auto multi_base = MakePlan(ConvRelu(Params(8, false, 1, 0), bases, {-2, -1, 1}, Params(8, false, 1, 0), 0));
   ASSERT_TRUE(multi_base.ok()) << multi_base.status();
-  EXPECT_THAT(std::get<FloatConvOp>(multi_base->steps[1].op).weight, ElementsAre(-1.5f, -0.5f, 1.5f));
+  EXPECT_THAT(std::get<FloatConvOp>(multi_base->steps[1].op).weight, ElementsAre(-1.5f, 0.5f, 1.5f));
 }
 
 TEST(Plan, ShortcutsAreReadWhereTheyAre) {

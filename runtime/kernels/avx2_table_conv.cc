@@ -58,7 +58,7 @@ class Avx2TableConv : public ConvKernel {
     // channels look up what is made ready for all.
     if (code_bits_ == 2 && (steps_ > kMostStepsOfTwo || g.out_channels <= kBlock)) return;
     MakeTables();
-    FindChunks();
+    if (is_exact_) FindChunks();
   }
 
   // Whether it can compute the problem, and exactly.
@@ -113,34 +113,50 @@ class Avx2TableConv : public ConvKernel {
   int64_t Blocks() const { return (problem_.op->geometry.out_channels + kBlock - 1) / kBlock; }
   int64_t PlanesBytes() const { return groups_ * stride_ * plane_bytes_; }
 
-  int32_t Weight(int64_t o, int64_t step, int64_t code) const {
-    const Conv2d& g = problem_.op->geometry;
-    if (o >= g.out_channels) return 0;
-    const int64_t tap = step / groups_, group = step % groups_;
-    const int64_t taps = g.kernel[0] * g.kernel[1];
-    return problem_.op->weight[static_cast<size_t>((o * taps + tap) * g.in_channels + group * codes_ + code)];
+  // The weights of channel o, those of a step next to each other; nullptr for a channel that only fills up the last
+  // block.
+  const int8_t* Weights(int64_t o) const {
+    if (o >= problem_.op->geometry.out_channels) return nullptr;
+    return problem_.op->weight.data() + o * steps_ * codes_;
+  }
+
+  // What one channel's weights of a step come to at most, and at least.
+  struct Range {
+    int32_t lowest = 0;
+    int32_t highest = 0;
+  };
+  Range StepRange(const int8_t* weights) const {
+    Range range;
+    for (int64_t code = 0; code < codes_; ++code) {
+      (weights[code] < 0 ? range.lowest : range.highest) += weights[code] * problem_.input->max_code;
+    }
+    return range;
   }
 
   void MakeTables() {
-    const int64_t mask = (int64_t{1} << code_bits_) - 1;
     is_exact_ = true;
     tables_.resize(static_cast<size_t>(Blocks() * kBlock * steps_ * kTable));
-    for (int64_t o = 0; o < Blocks() * kBlock; ++o) {
-      int64_t most = 0;
-      for (int64_t step = 0; step < steps_; ++step) {
-        int8_t* const table = tables_.data() + TableAt(o, step);
-        for (int64_t bits = 0; bits < kTable; ++bits) {
-          int32_t sum = 0;
-          for (int64_t code = 0; code < codes_; ++code) {
-            const int32_t value = static_cast<int32_t>(bits >> (code * code_bits_) & mask);
-            sum += Weight(o, step, code) * std::min(value, problem_.input->max_code);
-          }
-          is_exact_ = is_exact_ && sum >= -128 && sum <= 127;
-          table[bits] = static_cast<int8_t>(sum);
-        }
-        for (int64_t code = 0; code < codes_; ++code) most += std::abs(Weight(o, step, code));
+    for (int64_t o = 0; o < problem_.op->geometry.out_channels; ++o) {
+      const int8_t* weights = Weights(o);
+      int64_t lowest = 0, highest = 0;
+      for (int64_t step = 0; step < steps_; ++step, weights += codes_) {
+        const Range range = StepRange(weights);
+        is_exact_ = is_exact_ && range.lowest >= -128 && range.highest <= 127;
+        lowest += range.lowest;
+        highest += range.highest;
+        if (is_exact_) MakeTable(weights, tables_.data() + TableAt(o, step));
       }
-      is_exact_ = is_exact_ && most * problem_.input->max_code <= 32767;
+      is_exact_ = is_exact_ && lowest >= -32768 && highest <= 32767;
+    }
+  }
+
+  // (Of 4 bits that are no codes, such as 3 for codes up to 2, nothing is ever looked up.)
+  void MakeTable(const int8_t* weights, int8_t* table) const {
+    table[0] = 0;
+    for (int64_t bit = 0; bit < 4; ++bit) {
+      const int64_t value = int64_t{1} << bit;
+      const int8_t added = static_cast<int8_t>(weights[bit / code_bits_] * (1 << bit % code_bits_));
+      for (int64_t i = 0; i < value; ++i) table[value + i] = static_cast<int8_t>(table[i] + added);
     }
   }
 
@@ -152,21 +168,20 @@ class Avx2TableConv : public ConvKernel {
   // For each 4 channels, steps after which their sums of bytes have to be widened.
   void FindChunks() {
     for (int64_t four = 0; four < Blocks() * kBlock / kTogether; ++four) {
-      int32_t highest[kTogether] = {}, lowest[kTogether] = {};
+      Range sums[kTogether];
       chunk_starts_.push_back(chunk_ends_.size());
       for (int64_t step = 0; step < steps_; ++step) {
         bool fits = true;
-        int32_t high[kTogether], low[kTogether];
+        Range ranges[kTogether];
         for (int64_t i = 0; i < kTogether; ++i) {
-          const int8_t* const table = tables_.data() + TableAt(four * kTogether + i, step);
-          high[i] = *std::max_element(table, table + kTable);
-          low[i] = *std::min_element(table, table + kTable);
-          fits = fits && highest[i] + high[i] <= 127 && lowest[i] + low[i] >= -128;
+          const int8_t* const weights = Weights(four * kTogether + i);
+          if (weights != nullptr) ranges[i] = StepRange(weights + step * codes_);
+          fits = fits && sums[i].highest + ranges[i].highest <= 127 && sums[i].lowest + ranges[i].lowest >= -128;
         }
         if (!fits) chunk_ends_.push_back(step);
         for (int64_t i = 0; i < kTogether; ++i) {
-          highest[i] = (fits ? highest[i] : 0) + high[i];
-          lowest[i] = (fits ? lowest[i] : 0) + low[i];
+          sums[i].highest = (fits ? sums[i].highest : 0) + ranges[i].highest;
+          sums[i].lowest = (fits ? sums[i].lowest : 0) + ranges[i].lowest;
         }
       }
       chunk_ends_.push_back(steps_);

@@ -76,11 +76,12 @@ inline void FinishOne(const ConvProblem& problem, const ConvBuffers& buffers, in
   }
   const TensorLayout& layout = problem.output_layout;
   const int64_t at = layout.offset + y * layout.row + x * layout.pixel + o;
+  // NaN, which a broken shortcut of floats may bring in, becomes `lower`.
   if (layout.is_codes) {
-    const float clamped = std::min(std::max(v, epilogue.lower), epilogue.upper);
+    const float clamped = std::min(std::max(epilogue.lower, v), epilogue.upper);
     static_cast<uint8_t*>(buffers.output)[at] = static_cast<uint8_t>(std::nearbyint(clamped));
   } else {
-    static_cast<float*>(buffers.output)[at] = std::max(v, epilogue.lower);
+    static_cast<float*>(buffers.output)[at] = std::max(epilogue.lower, v);
   }
 }
 
