@@ -20,6 +20,8 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeQuantizeStep(config.quantize());
     case StepConfig::kEvaluate:
       return MakeEvaluateStep(config.evaluate());
+    case StepConfig::kBenchmark:
+      return MakeBenchmarkStep(config.benchmark());
     case StepConfig::kSave:
       return MakeSaveStep(config.save());
     case StepConfig::kTorchInt8:

@@ -9,10 +9,9 @@
 #include "base/status_macros.h"
 #include "evaluation/confusion_picture.h"
 #include "evaluation/evaluator.h"
-#include "model/executor.h"
+#include "pipeline/forward_functions.h"
 #include "pipeline/paths.h"
 #include "pipeline/steps/steps.h"
-#include "quant/fake_quant_model.h"
 #include "raster/contact_sheet.h"
 #include "raster/png.h"
 #include "torch_int8/torch_int8_model.h"
@@ -26,23 +25,23 @@ constexpr uint64_t kUnseenImages = 0x65766175;  // "evau"
 // They are one picture, which somebody looks at.
 constexpr int kMostMistakes = 1000;
 
-// The network as it stands: float, or with what the quantizers chose; or as LibTorch's 8-bit model.
+// The network as it stands: float, or with what the quantizers chose; or in one of the engines for integers.
 absl::StatusOr<ForwardFunction> MakeForward(const RunState& state, EvaluateStep::Engine engine) {
-  if (engine == EvaluateStep::TORCH_INT8) {
-    return ForwardFunction([model = state.torch_int8](const at::Tensor& x) { return model->Forward(x); });
+  if (engine == EvaluateStep::TORCH_INT8) return TorchInt8Forward(state.torch_int8);
+  if (engine == EvaluateStep::INTEGER) return IntegerForward(*state.quantized);
+  return state.quantized == nullptr ? FloatForward(state.model) : FakeQuantForward(*state.quantized);
+}
+
+Fact Needed(EvaluateStep::Engine engine) {
+  switch (engine) {
+    case EvaluateStep::TORCH_INT8:
+      return Fact::kTorchInt8;
+    case EvaluateStep::INTEGER:
+      return Fact::kQuantized;
+    case EvaluateStep::ATEN:
+      break;
   }
-  if (state.quantized == nullptr) {
-    auto executor = Executor::Create(state.model.graph, state.model.parameters);
-    if (!executor.ok()) return executor.status();
-    return ForwardFunction(
-        [run = std::make_shared<Executor>(*std::move(executor))](const at::Tensor& x) { return run->Forward(x); });
-  }
-  LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, FakeQuantParameters(*state.quantized));
-  LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(state.quantized->graph, std::move(parameters)));
-  auto hook = std::make_shared<FakeQuantHook>(*state.quantized);
-  return ForwardFunction([run = std::make_shared<Executor>(std::move(executor)), hook](const at::Tensor& x) {
-    return run->Forward(x, hook.get());
-  });
+  return Fact::kWeights;
 }
 
 // "mistakes.png"; if an earlier step wrote that, "mistakes_<label>.png" and so on.
@@ -86,9 +85,7 @@ class EvaluateStepImpl : public Step {
   std::string name() const override { return "evaluate"; }
   bool uses_seed() const override { return config_.images() == EvaluateStep::UNSEEN_TRAINING; }
   bool is_quantization_work() const override { return false; }
-  std::vector<Fact> needs() const override {
-    return {config_.engine() == EvaluateStep::TORCH_INT8 ? Fact::kTorchInt8 : Fact::kWeights};
-  }
+  std::vector<Fact> needs() const override { return {Needed(config_.engine())}; }
 
   absl::Status Plan(PlanState& plan) const override {
     const bool test = config_.images() == EvaluateStep::TEST;
@@ -120,6 +117,7 @@ class EvaluateStepImpl : public Step {
       row.weight_bytes = TorchInt8WeightBytes(state.torch_int8->graph());
       context.report->steps.back()["engine"] = state.torch_int8->engine();
     } else {
+      if (config_.engine() == EvaluateStep::INTEGER && row.name.empty()) row.name = "integer";
       row.quantized = state.quantized != nullptr;
       row.weight_bytes = row.quantized ? WeightBytes(*state.quantized) : FloatWeightBytes(state.model.graph);
     }

@@ -18,6 +18,7 @@ absl::StatusOr<std::unique_ptr<Step>> MakeFoldStep(const FoldStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeCalibrateStep(const CalibrateStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeQuantizeStep(const QuantizeStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeEvaluateStep(const EvaluateStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeBenchmarkStep(const BenchmarkStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeSaveStep(const SaveStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeTorchInt8Step(const TorchInt8Step& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeEqualizeStep(const EqualizeStep& config);
