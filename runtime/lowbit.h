@@ -4,7 +4,7 @@
 /* Runs a network that Lowbit quantized, from C or from any language that can call C:
  *
  *   lowbit_network* network = lowbit_load("model.safetensors");
- *   lowbit_session* session = lowbit_session_create(network, 1);
+ *   lowbit_session* session = network == NULL ? NULL : lowbit_session_create(network, 1);
  *   lowbit_shape shape;
  *   if (session == NULL || lowbit_input_shape(network, &shape) != LOWBIT_OK) {
  *     fprintf(stderr, "%s\n", lowbit_last_error());

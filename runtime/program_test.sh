@@ -3,7 +3,7 @@
 # and a C program on the C interface.
 
 set -u
-runtime=$1 c_program=$2 write_tiny_model=$3 closure=$4
+runtime=$1 c_program=$2 write_tiny_model=$3 closure=$4 library=$5
 failures=0
 
 fail() {
@@ -29,9 +29,11 @@ for kind in residual affine levels binary float; do
 done
 
 # ---- No LibTorch, no quantizer, no pipeline ----
-libraries=$(ldd "$runtime") || fail "ldd: $libraries"
-[[ $libraries == *libc.so* ]] || fail "ldd says nothing of the C library: $libraries"
-[[ ${libraries,,} != *torch* && $libraries != *libc10* ]] || fail "links LibTorch: $libraries"
+for binary in "$runtime" "$library"; do
+  libraries=$(ldd "$binary") || fail "ldd: $libraries"
+  [[ $libraries == *libc.so* ]] || fail "ldd says nothing of the C library: $libraries"
+  [[ ${libraries,,} != *torch* && $libraries != *libc10* ]] || fail "$binary links LibTorch: $libraries"
+done
 grep -q '^//runtime:network$' "$closure" || fail "the closure lacks //runtime:network"
 unwanted=$(grep -E '^(@libtorch//|//third_party:torch|//(quantizers|pipeline|train|evaluation|torch_int8)[/:])' "$closure")
 [[ -z $unwanted ]] || fail "depends on $unwanted"
@@ -43,6 +45,9 @@ size=$(stat -c %s "$work/stripped")
 
 # ---- From C ----
 "$c_program" "$work/residual.safetensors" || fail "the C program's exit code is $?"
+exported=$(nm -D --defined-only "$library" | grep -oE ' T lowbit_\w+$' | sort)
+declared=$(grep -oE '\blowbit_\w+\(' runtime/lowbit.h | tr -d '(' | sort -u | sed 's/^/ T /')
+[[ $exported == "$declared" ]] || fail "liblowbit.so exports"$'\n'"$exported"$'\n'"lowbit.h declares"$'\n'"$declared"
 
 # ---- Paths start where the user stands ----
 cd "$TEST_TMPDIR" || exit 1

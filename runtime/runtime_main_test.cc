@@ -1,9 +1,12 @@
 #include "runtime/runtime_main.h"
 
+#include <stb/stb_image_write.h>
+
 #include <cstdlib>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/program.h"
 #include "gmock/gmock.h"
@@ -85,6 +88,21 @@ TEST_F(RuntimeMainTest, ClassifiesPictures) {
                                          "red.png   (ant|bee|cat|dog|eel)    0\\.[0-9]{4}  .*\n$"));
   EXPECT_THAT(printed.errors, ContainsRegex("^loaded in [0-9.]+ ms, first answer after another [0-9.]+ ms\n"
                                             "[0-9]+ images/s, [0-9.]+ ms an image, 1 thread, batches of 3\n$"));
+}
+
+TEST_F(RuntimeMainTest, ReadsJpegToo) {
+  PutPicture("a.png", 8, 8, {128, 128, 128});
+  std::string jpeg;
+  const auto append = [](void* context, void* data, int size) {
+    static_cast<std::string*>(context)->append(static_cast<const char*>(data), static_cast<size_t>(size));
+  };
+  const RgbImage grey(8, 8, {128, 128, 128});
+  ASSERT_NE(stbi_write_jpg_to_func(append, &jpeg, 8, 8, 3, grey.bytes().data(), 100), 0);
+  Put("a.jpg", jpeg);
+  const Printed png = Run({"--model=tiny.safetensors", "--images=a.png"});
+  const Printed jpg = Run({"--model=tiny.safetensors", "--images=a.jpg"});
+  EXPECT_EQ(jpg.code, kExitDone) << jpg.errors;
+  EXPECT_EQ(jpg.out, absl::StrReplaceAll(png.out, {{"a.png", "a.jpg"}}));
 }
 
 TEST_F(RuntimeMainTest, BatchAndThreadsChangeNoAnswer) {

@@ -13,7 +13,7 @@ namespace lowbit {
 // Threads that run the same function together, one call at a time.
 class ThreadPool {
  public:
-  // The caller of Run is one of the `threads`.
+  // The caller of Run is one of the `threads`. Throws std::system_error where the system has no more of them.
   explicit ThreadPool(int threads);
   ~ThreadPool();
 
@@ -24,6 +24,7 @@ class ThreadPool {
 
  private:
   void Work(int index);
+  void Stop();
 
   std::mutex mutex_;
   std::condition_variable wake_, done_;

@@ -1,6 +1,12 @@
 #include "runtime/thread_pool.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <system_error>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -34,6 +40,29 @@ TEST(ThreadPool, TheCallerIsThreadZero) {
 TEST(ThreadPool, MayGoWithoutEverHavingRun) {
   for (int i = 0; i < 50; ++i) ThreadPool pool(4);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // those need all addresses there are
+
+// Makes a pool whose first threads can be had, and not the others.
+void RunOutOfThreads() {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const rlim_t bytes = static_cast<rlim_t>(pages) * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{100} << 20);
+  const rlimit limit = {bytes, bytes};
+  if (setrlimit(RLIMIT_AS, &limit) != 0) std::exit(2);
+  try {
+    ThreadPool pool(1000);
+  } catch (const std::system_error&) {
+    std::exit(0);
+  }
+  std::exit(3);
+}
+
+TEST(ThreadPoolDeathTest, TooManyThreadsAreAnException) {
+  EXPECT_EXIT(RunOutOfThreads(), testing::ExitedWithCode(0), "");
+}
+
+#endif
 
 TEST(SpinBarrier, NobodyIsAheadByMoreThanARound) {
   constexpr int kThreads = 3;
