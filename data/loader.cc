@@ -12,6 +12,7 @@
 #include "base/field_error.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "data/mixup.h"
 
 namespace lowbit {
 namespace {
@@ -23,6 +24,7 @@ absl::Status Validate(const Dataset& dataset, const LoaderOptions& options) {
   LOWBIT_RETURN_IF_ERROR(at_least_one("batch_size", options.batch_size));
   LOWBIT_RETURN_IF_ERROR(at_least_one("prefetch", options.prefetch));
   LOWBIT_RETURN_IF_ERROR(at_least_one("threads", options.threads));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("mixup", options.mixup, 0, 1, "in [0, 1]"));
   for (size_t i = 0; i < options.order.size(); ++i) {
     if (options.order[i] < 0 || options.order[i] >= dataset.size()) {
       return FieldError(absl::StrCat("order[", i, "]"),
@@ -44,7 +46,8 @@ std::vector<int64_t> SequentialOrder(int64_t size) {
 }
 
 std::vector<int64_t> ShuffledOrder(int64_t size, uint64_t seed, uint64_t epoch) {
-  // The fourth key keeps this stream apart from the augmentation's, whose keys are (seed, epoch, index).
+  // The fourth key keeps this stream apart from the augmentation's, whose keys are (seed, epoch, index), and from the
+  // mixing's.
   constexpr uint64_t kOrderStream = 1;
   return Rng({seed, epoch, static_cast<uint64_t>(size), kOrderStream}).Permutation(size);
 }
@@ -134,6 +137,8 @@ class Loader::Impl {
       }
       normalizer_.Apply(image->data(), batch.images.data() + i * batch.shape.size());
     }
+    MixImages(options_.mixup, options_.seed, options_.epoch, static_cast<uint64_t>(number), batch.shape.size(),
+              &batch.images);
     return batch;
   }
 

@@ -31,6 +31,9 @@ struct LoaderOptions {
   Normalization normalization;
   // Not set: the images as they are. An image's augmentation depends on (seed, epoch, index) only.
   std::optional<AugmentOptions> augment;
+  // Images of a batch to be mixed with another one of it, in [0, 1] (MixImages); labels stay as they are. Depends on
+  // (seed, epoch), the order and the batch size only.
+  double mixup = 0;
   uint64_t seed = 0;
   uint64_t epoch = 0;
   // Batches that are kept ready, at least 1, and threads that make them, at least 1. Neither changes a byte.

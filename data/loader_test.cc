@@ -10,6 +10,7 @@
 
 #include "base/field_error.h"
 #include "data/in_memory_dataset.h"
+#include "data/mixup.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -154,6 +155,7 @@ TEST(LoaderTest, ThreadsAndPrefetchChangeNoByte) {
   options.batch_size = 5;
   options.augment = AugmentOptions();
   options.order = ShuffledOrder(53, 1, 2);
+  options.mixup = 0.7;
   const std::vector<Batch> wanted = ReadAll(*dataset, options);
   ASSERT_EQ(wanted.size(), 11u);
   for (const int threads : {1, 2, 5}) {
@@ -206,6 +208,24 @@ TEST(LoaderTest, AugmentationDependsOnSeedEpochAndIndexOnly) {
   ASSERT_TRUE(dataset->Get(4, chw.data(), &label).ok());
   ApplyAugment(DrawAugment(AugmentOptions(), 1, 2, 4), {3, 8, 8}, chw.data(), &scratch);
   for (size_t v = 0; v < 192; ++v) EXPECT_EQ(std::lround(image(sequential, 4)[v]), chw[v]);
+}
+
+TEST(LoaderTest, MixesTheImagesOfABatch) {
+  const auto dataset = Counting(40);
+  LoaderOptions options = Options(16);
+  std::vector<Batch> wanted = ReadAll(*dataset, options);
+  options.mixup = 0.9;
+  options.seed = 5;
+  options.epoch = 6;
+  const std::vector<Batch> mixed = ReadAll(*dataset, options);
+  ASSERT_EQ(mixed.size(), 3u);
+  for (size_t i = 0; i < mixed.size(); ++i) {
+    EXPECT_NE(mixed[i].images, wanted[i].images);
+    MixImages(0.9, 5, 6, i, 1, &wanted[i].images);
+    EXPECT_EQ(mixed[i].images, wanted[i].images);
+    EXPECT_EQ(mixed[i].labels, wanted[i].labels);
+    EXPECT_EQ(mixed[i].indices, wanted[i].indices);
+  }
 }
 
 TEST(LoaderTest, KeepsNoMoreBatchesReadyThanPrefetch) {
@@ -309,6 +329,7 @@ INSTANTIATE_TEST_SUITE_P(
                                 o.order = {0, 10};
                               }},
                     BadOption{"order[0]", "must be in [0, 10), got -1", [](LoaderOptions& o) { o.order = {-1}; }},
+                    BadOption{"mixup", "must be in [0, 1], got -0.5", [](LoaderOptions& o) { o.mixup = -0.5; }},
                     BadOption{"augment.crop_padding", "must be in [0, 0] for images of 1x1, got 4",
                               [](LoaderOptions& o) { o.augment = AugmentOptions(); }},
                     BadOption{"normalization.mean", "the images have 1 channels, got 3 values",

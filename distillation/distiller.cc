@@ -8,6 +8,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <system_error>
@@ -35,6 +36,7 @@
 #include "model/executor.h"
 #include "model/torch_boundary.h"
 #include "quant/twin_activations.h"
+#include "reconstruction/blocks.h"
 #include "train/augment_options.h"
 
 namespace lowbit {
@@ -54,6 +56,29 @@ uint64_t Digest(const std::vector<int64_t>& numbers) {
   uint64_t digest = kFnv1aStart;
   for (const int64_t number : numbers) digest = Fnv1a(digest, static_cast<uint64_t>(number));
   return digest;
+}
+
+using Features = std::map<std::string, at::Tensor>;
+
+// Copies of what layers of an inference put out: those that `kept` has names of.
+class KeepOutputs : public LayerHook {
+ public:
+  KeepOutputs(const Graph& graph, Features* kept) : graph_(graph), kept_(*kept) {}
+
+  at::Tensor OnOutput(int layer, at::Tensor y) override {
+    const auto found = kept_.find(graph_.layer(layer).name);
+    if (found != kept_.end()) found->second = y.clone();
+    return y;
+  }
+
+ private:
+  const Graph& graph_;
+  Features& kept_;
+};
+
+// Sum of (got - wanted)^2 over that of wanted^2: a number that autograd can go back from.
+at::Tensor RelativeError(const at::Tensor& got, const at::Tensor& wanted) {
+  return got.sub(wanted).square().sum().div(wanted.square().sum().add(1e-12));
 }
 
 class Distiller {
@@ -84,6 +109,7 @@ class Distiller {
   const int64_t steps_per_epoch_;
   std::unique_ptr<LearnedNetwork> network_;
   std::optional<Executor> teacher_;
+  std::vector<std::string> feature_layers_;
   std::optional<Optimizer> weights_, weight_scales_, activation_scales_, biases_;
   DistillCheckpoint state_;
   std::optional<QuantizedModel> best_;
@@ -130,6 +156,13 @@ absl::Status Distiller::Start() {
   options.biases = config_.bias_rate() > 0;
   LOWBIT_ASSIGN_OR_RETURN(network_, LearnedNetwork::Create(*request_.float_model, *request_.start, options));
   LOWBIT_ASSIGN_OR_RETURN(teacher_, Executor::Create(request_.float_model->graph, request_.float_model->parameters));
+  if (config_.feature_weight() > 0) {
+    const Graph& graph = request_.float_model->graph;
+    for (const Block& block : FindBlocks(graph)) {
+      // The last one's output is the answer.
+      if (block.last < graph.size() - 1) feature_layers_.push_back(graph.layer(block.last).name);
+    }
+  }
   weights_.emplace(PlainAdam(), network_->roundings());
   weight_scales_.emplace(PlainAdam(), network_->weight_scales());
   activation_scales_.emplace(PlainAdam(), network_->activation_scales());
@@ -176,14 +209,22 @@ absl::Status Distiller::Resume() {
   return absl::OkStatus();
 }
 
-// KL divergence of the softmax of logits / T, mean over the images, times T^2, so that gradients keep their size.
+// KL divergence of the softmax of logits / T, mean over the images, times T^2, so that gradients keep their size; and
+// the blocks' errors.
 absl::StatusOr<double> Distiller::Step(Batch& batch, int64_t step) {
   const at::Tensor images = ImagesTensor(batch);
-  LOWBIT_ASSIGN_OR_RETURN(const at::Tensor wanted, teacher_->Forward(images));
+  Features wanted_features, features;
+  for (const std::string& layer : feature_layers_) wanted_features[layer] = features[layer] = at::Tensor();
+  KeepOutputs keep(request_.float_model->graph, &wanted_features);
+  LOWBIT_ASSIGN_OR_RETURN(const at::Tensor wanted, teacher_->Forward(images, features.empty() ? nullptr : &keep));
   network_->Write();
-  LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network_->Forward(images, {}));
+  LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network_->Forward(images, {}, &features));
   const double t = config_.temperature();
-  const at::Tensor loss = AnswerDivergence(logits, wanted, t).mul(t * t);
+  at::Tensor loss = AnswerDivergence(logits, wanted, t).mul(t * t);
+  for (const auto& [layer, got] : features) {
+    const double weight = config_.feature_weight() / static_cast<double>(features.size());
+    loss = loss.add(RelativeError(got, wanted_features.at(layer)).mul(weight));
+  }
   const double value = loss.item<double>();
   if (!std::isfinite(value)) {
     return absl::FailedPreconditionError(
@@ -211,6 +252,7 @@ absl::Status Distiller::Learn(DistillEpoch& epoch) {
   options.batch_size = config_.batch_size();
   options.normalization = request_.normalization;
   options.augment = ToAugmentOptions(config_.augment());
+  options.mixup = config_.mixup();
   options.seed = request_.seed;
   options.epoch = static_cast<uint64_t>(epoch.epoch);
   LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
@@ -232,9 +274,12 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
   options.order = request_.hold_out;
   options.batch_size = kEvaluationBatch;
   options.normalization = request_.normalization;
+  options.mixup = config_.mixup();
+  options.seed = request_.seed;
   LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
   LOWBIT_ASSIGN_OR_RETURN(QuantizedSegment network, QuantizedSegment::Create(model, model.graph));
   AnswerChange change;
+  const double t = config_.temperature();
   while (true) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
@@ -242,9 +287,9 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
     const at::Tensor images = ImagesTensor(*batch);
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor wanted, teacher_->Forward(images));
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network.executor.Forward(images, &network.hook));
-    LOWBIT_RETURN_IF_ERROR(change.Add(wanted, logits));
+    LOWBIT_RETURN_IF_ERROR(change.Add(wanted.div(t), logits.div(t)));
   }
-  epoch.held_out_kl = change.kl();
+  epoch.held_out_kl = change.kl() * t * t;
   epoch.held_out_same = change.same_top1();
   return absl::OkStatus();
 }
@@ -315,6 +360,8 @@ absl::Status CheckDistillConfig(const DistillConfig& config) {
     return FieldError("weight_rate", "is 0 as scale_rate and bias_rate are, so there is nothing to learn");
   }
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("warmup_steps", config.warmup_steps(), 0, kMost, "at least 0"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("mixup", config.mixup(), 0, 1, "in [0, 1]"));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("feature_weight", config.feature_weight(), 0, 1e6, "in [0, 1e6]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]"));
   return CheckFieldRange("held_out_images", config.held_out_images(), 1, kMost, "at least 1");
 }

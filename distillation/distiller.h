@@ -20,8 +20,8 @@ namespace lowbit {
 // the float network's.
 struct DistillEpoch {
   int epoch = 0;             // from 1; 0: the start
-  double train_kl = 0;       // while learning; with the config's temperature
-  double held_out_kl = 0;    // without it
+  double train_kl = 0;       // while learning; with the config's temperature, and the features' part
+  double held_out_kl = 0;    // as learned from: mixed, if they are, and with the temperature
   double held_out_same = 0;  // of the held-out images, the part whose top-1 is the float network's
   double seconds = 0;
 };

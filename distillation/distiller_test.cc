@@ -28,6 +28,7 @@
 #include "model/model_testing.h"
 #include "quant/fake_quant_model.h"
 #include "quant/fake_quantize.h"
+#include "train/augment_options.h"
 
 namespace lowbit {
 namespace {
@@ -124,22 +125,31 @@ class DistillerTest : public testing::Test {
     return request;
   }
 
-  // Over the held-out images.
-  AnswerChange HeldOut(const QuantizedModel& quantized) {
-    LoaderOptions options;
-    options.order = Request(1).hold_out;
-    options.batch_size = 40;
+  // The float network's logits, and the quantized one's, for the first batch.
+  std::pair<at::Tensor, at::Tensor> Answers(const QuantizedModel& quantized, LoaderOptions options) {
     const auto loader = Loader::Create(dataset_.get(), std::move(options));
     auto batch = (*loader)->Next();
     const at::Tensor images = ImagesTensor(**batch);
     FakeQuantHook hook(quantized);
+    return {*Executor::Create(model_.graph, model_.parameters)->Forward(images),
+            *Executor::Create(quantized.graph, *FakeQuantParameters(quantized))->Forward(images, &hook)};
+  }
+
+  static AnswerChange Change(const std::pair<at::Tensor, at::Tensor>& answers) {
     AnswerChange change;
-    EXPECT_TRUE(change
-                    .Add(*Executor::Create(model_.graph, model_.parameters)->Forward(images),
-                         *Executor::Create(quantized.graph, *FakeQuantParameters(quantized))->Forward(images, &hook))
-                    .ok());
+    EXPECT_TRUE(change.Add(answers.first, answers.second).ok());
     return change;
   }
+
+  // All held-out images as one batch.
+  LoaderOptions HeldOutImages() {
+    LoaderOptions options;
+    options.order = Request(1).hold_out;
+    options.batch_size = 40;
+    return options;
+  }
+
+  AnswerChange HeldOut(const QuantizedModel& quantized) { return Change(Answers(quantized, HeldOutImages())); }
 
   static std::string Bytes(const QuantizedModel& model) { return *SerializeQuantizedModel(model); }
 
@@ -205,9 +215,7 @@ TEST_F(DistillerTest, WhatHasNoRateStays) {
 // class.
 TEST_F(DistillerTest, ATemperatureScalesTheLoss) {
   DistillRequest request = Request(1);
-  request.learn.resize(160);
   request.config.set_batch_size(160);
-  request.config.clear_augment();
   request.config.mutable_augment()->set_crop_padding(0);
   request.config.mutable_augment()->set_horizontal_flip(false);
   const auto cold = Distill(request);
@@ -215,23 +223,23 @@ TEST_F(DistillerTest, ATemperatureScalesTheLoss) {
   request.config.set_temperature(100);
   const auto hot = Distill(request);
   ASSERT_TRUE(cold.ok() && hot.ok()) << cold.status() << hot.status();
+  const auto half_squared_distance = [](const std::pair<at::Tensor, at::Tensor>& answers) {
+    const at::Tensor difference = answers.second.sub(answers.first);
+    return difference.sub(difference.mean(1, true)).square().mean().item<double>() / 2;
+  };
   LoaderOptions options;
   options.order = request.learn;
   options.batch_size = 160;
-  const auto loader = Loader::Create(dataset_.get(), std::move(options));
-  auto batch = (*loader)->Next();
-  const at::Tensor images = ImagesTensor(**batch);
-  FakeQuantHook hook(start_);
-  const at::Tensor wanted = *Executor::Create(model_.graph, model_.parameters)->Forward(images);
-  const at::Tensor got = *Executor::Create(start_.graph, *FakeQuantParameters(start_))->Forward(images, &hook);
-  const at::Tensor difference = got.sub(wanted);
-  const at::Tensor centred = difference.sub(difference.mean(1, true));
-  const double expected = centred.square().mean().item<double>() / 2;
+  const auto learned = Answers(start_, options);
+  const double expected = half_squared_distance(learned);
   EXPECT_NEAR(hot->history[1].train_kl, expected, 0.05 * expected);
-  AnswerChange change;
-  ASSERT_TRUE(change.Add(wanted, got).ok());
-  EXPECT_NEAR(cold->history[1].train_kl, change.kl(), 1e-4);
-  EXPECT_EQ(hot->history[0].held_out_kl, cold->history[0].held_out_kl) << "measured without it";
+  EXPECT_NEAR(cold->history[1].train_kl, Change(learned).kl(), 1e-4);
+  // And so where it is measured.
+  const auto held_out = Answers(start_, HeldOutImages());
+  const double expected_held_out = half_squared_distance(held_out);
+  EXPECT_NEAR(hot->history[0].held_out_kl, expected_held_out, 0.05 * expected_held_out);
+  EXPECT_NEAR(cold->history[0].held_out_kl, Change(held_out).kl(), 1e-5);
+  EXPECT_EQ(hot->history[0].held_out_same, cold->history[0].held_out_same);
 }
 
 TEST_F(DistillerTest, TheSameSeedGivesTheSameBytes) {
@@ -242,6 +250,67 @@ TEST_F(DistillerTest, TheSameSeedGivesTheSameBytes) {
   ASSERT_TRUE(first.ok() && second.ok() && other.ok());
   EXPECT_EQ(Bytes(first->model), Bytes(second->model));
   EXPECT_NE(Bytes(first->model), Bytes(other->model));
+}
+
+// Both networks are shown the mixed images: the loss of the first step is that of the start on these. And so where it
+// is measured, on the same mixtures each time.
+TEST_F(DistillerTest, BothNetworksSeeTheMixedImages) {
+  DistillRequest request = Request(1);
+  request.config.set_batch_size(160);
+  request.config.set_mixup(1);
+  const auto mixed = Distill(request);
+  ASSERT_TRUE(mixed.ok()) << mixed.status();
+  LoaderOptions options;
+  for (const int64_t i : ShuffledOrder(160, request.seed, 1)) {
+    options.order.push_back(request.learn[static_cast<size_t>(i)]);
+  }
+  options.batch_size = 160;
+  options.augment = ToAugmentOptions(request.config.augment());
+  options.mixup = 1;
+  options.seed = request.seed;
+  options.epoch = 1;
+  EXPECT_NEAR(mixed->history[1].train_kl, Change(Answers(start_, options)).kl(), 1e-4);
+  LoaderOptions held_out = HeldOutImages();
+  held_out.mixup = 1;
+  held_out.seed = request.seed;
+  EXPECT_NEAR(mixed->history[0].held_out_kl, Change(Answers(start_, held_out)).kl(), 1e-5);
+  EXPECT_GT(std::abs(mixed->history[0].held_out_kl - HeldOut(start_).kl()), 1e-4) << "not mixed";
+}
+
+// The relu's output is the one block's; with a weight so large that answers hardly count, the loss is its error.
+TEST_F(DistillerTest, FeaturesCountAsMuchAsTheirWeight) {
+  DistillRequest request = Request(1);
+  request.config.set_batch_size(160);
+  request.config.mutable_augment()->set_crop_padding(0);
+  request.config.mutable_augment()->set_horizontal_flip(false);
+  const auto answers = Distill(request);
+  request.directory = Folder();
+  request.config.set_feature_weight(10);
+  const auto both = Distill(request);
+  ASSERT_TRUE(answers.ok() && both.ok()) << answers.status() << both.status();
+
+  LoaderOptions options;
+  options.order = request.learn;
+  options.batch_size = 160;
+  const auto loader = Loader::Create(dataset_.get(), std::move(options));
+  auto batch = (*loader)->Next();
+  const at::Tensor images = ImagesTensor(**batch);
+  class Relu : public LayerHook {
+   public:
+    at::Tensor OnOutput(int layer, at::Tensor y) override {
+      if (layer == 2) output = y.clone();
+      return y;
+    }
+    at::Tensor output;
+  };
+  Relu wanted, got;
+  ASSERT_TRUE(Executor::Create(model_.graph, model_.parameters)->Forward(images, &wanted).ok());
+  ASSERT_TRUE(Executor::Create(start_.graph, *FakeQuantParameters(start_))->Forward(images, &got).ok());
+  const at::Tensor quantized = FakeQuantize(got.output, start_.activations.at("relu"));
+  const double error =
+      quantized.sub(wanted.output).square().sum().item<double>() / wanted.output.square().sum().item<double>();
+  EXPECT_GT(error, 1e-3);
+  EXPECT_NEAR(both->history[1].train_kl, answers->history[1].train_kl + 10 * error, 1e-3 * error);
 }
 
 TEST_F(DistillerTest, TheStartStaysWhereNoEpochIsBetter) {
@@ -266,6 +335,8 @@ TEST_F(DistillerTest, TheStartStaysWhereNoEpochIsBetter) {
 TEST_F(DistillerTest, GoingOnGivesTheSameBytes) {
   for (const bool codes_stay : {false, true}) {
     DistillRequest request = Request(4);
+    request.config.set_mixup(0.8);
+    request.config.set_feature_weight(0.5);
     if (codes_stay) request.config.set_weight_rate(0);
     const auto straight = Distill(request);
     ASSERT_TRUE(straight.ok()) << straight.status();
@@ -440,6 +511,8 @@ INSTANTIATE_TEST_SUITE_P(
                                 c.set_bias_rate(0);
                               }},
                     BadConfig{"warmup_steps", "must be at least 0, got -1", [](C& c) { c.set_warmup_steps(-1); }},
+                    BadConfig{"mixup", "must be in [0, 1], got 1.5", [](C& c) { c.set_mixup(1.5); }},
+                    BadConfig{"feature_weight", "must be in [0, 1e6], got -1", [](C& c) { c.set_feature_weight(-1); }},
                     BadConfig{"temperature", "must be in [0.001, 1000], got 0", [](C& c) { c.set_temperature(0); }},
                     BadConfig{"held_out_images", "must be at least 1, got 0", [](C& c) { c.set_held_out_images(0); }}));
 

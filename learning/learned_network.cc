@@ -28,7 +28,20 @@ class LearnedNetwork::Hook : public LayerHook {
   Hook(const std::map<int, LearnedActivation>& activations, const ActivationMode& mode)
       : activations_(activations), mode_(mode) {}
 
+  // Lets `kept` have what the layer puts out.
+  void Keep(int layer, at::Tensor* kept) { kept_[layer].push_back(kept); }
+
   at::Tensor OnOutput(int layer, at::Tensor y) override {
+    at::Tensor quantized = Quantized(layer, std::move(y));
+    const auto found = kept_.find(layer);
+    if (found != kept_.end()) {
+      for (at::Tensor* const kept : found->second) *kept = quantized;
+    }
+    return quantized;
+  }
+
+ private:
+  at::Tensor Quantized(int layer, at::Tensor y) const {
     const auto found = activations_.find(layer);
     if (found == activations_.end()) return y;
     const LearnedActivation& activation = found->second;
@@ -38,9 +51,9 @@ class LearnedNetwork::Hook : public LayerHook {
     return LearnedFakeQuantize(y, scale, activation.params, activation.relu, stays_float);
   }
 
- private:
   const std::map<int, LearnedActivation>& activations_;
   const ActivationMode mode_;
+  std::map<int, std::vector<at::Tensor*>> kept_;
 };
 
 // A relu whose result is quantized, and that alone reads its input, becomes part of the fake quantization: the graph
@@ -65,6 +78,7 @@ absl::StatusOr<Graph> LearnedNetwork::FuseRelus() {
       index[static_cast<size_t>(i)] = static_cast<int>(layers.size());
       layers.push_back(layer);
     }
+    layer_index_[graph.layer(i).name] = index[static_cast<size_t>(i)];
     if (!quantized) continue;
     at::Tensor factor = at::ones({1}, at::kFloat);
     if (options_.activation_scales) {
@@ -139,8 +153,12 @@ void LearnedNetwork::Write() {
   }
 }
 
-absl::StatusOr<at::Tensor> LearnedNetwork::Forward(const at::Tensor& x, const ActivationMode& mode) {
+absl::StatusOr<at::Tensor> LearnedNetwork::Forward(const at::Tensor& x, const ActivationMode& mode,
+                                                   std::map<std::string, at::Tensor>* kept) {
   Hook hook(activations_, mode);
+  if (kept != nullptr) {
+    for (auto& [name, tensor] : *kept) hook.Keep(layer_index_.at(name), &tensor);
+  }
   return executor_->Forward(x, &hook);
 }
 

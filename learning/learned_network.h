@@ -62,8 +62,10 @@ class LearnedNetwork {
 
   // Puts the weights in place as they are now.
   void Write();
-  // Records what autograd needs, also when called several times before going back.
-  absl::StatusOr<at::Tensor> Forward(const at::Tensor& x, const ActivationMode& mode);
+  // Records what autograd needs, also when called several times before going back. `kept`, if given, gets what the
+  // layers that it has names of put out, quantized where it is.
+  absl::StatusOr<at::Tensor> Forward(const at::Tensor& x, const ActivationMode& mode,
+                                     std::map<std::string, at::Tensor>* kept = nullptr);
   // Turns the gradients of the weights into those of what is learned.
   void Back();
   // LearnedWeight::Regularize of all weights, after Back().
@@ -117,6 +119,7 @@ class LearnedNetwork {
   LearnedNetworkOptions options_;
   std::vector<LearnedLayer> layers_;
   std::map<int, LearnedActivation> activations_;  // by layer of the graph that is run
+  std::map<std::string, int> layer_index_;        // in the graph that is run, of the layers of the quantized network
   ParameterMap roundings_, weight_scales_, activation_scales_, biases_;
   std::optional<Executor> executor_;
 };

@@ -4,6 +4,7 @@
 #include <ATen/ops/equal.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -122,6 +123,45 @@ double Learn(LearnedNetwork& network, const Model& model, const at::Tensor& x, i
     network.KeepScales();
   }
   return last;
+}
+
+// Quantized where the network quantizes it, be it that a relu became part of that or not.
+TEST(LearnedNetworkTest, KeepsWhatLayersPutOut) {
+  const Model model = SmallModel();
+  const QuantizedModel start = Quantized(model);
+  const auto network = LearnedNetwork::Create(model, start, Options(LearnedRounding::kAsChosen));
+  ASSERT_TRUE(network.ok()) << network.status();
+  const at::Tensor x = Random({2, 3, 6, 6}, 3);
+  (*network)->Write();
+  std::map<std::string, at::Tensor> kept;
+  for (const char* layer : {"relu1", "conv2", "add", "relu3", "fc"}) kept[layer] = at::Tensor();
+  const auto y = (*network)->Forward(x, {}, &kept);
+  ASSERT_TRUE(y.ok()) << y.status();
+  EXPECT_TRUE(at::equal(kept.at("fc"), *y));
+
+  // What the slow way puts out, layer by layer.
+  class Outputs : public LayerHook {
+   public:
+    explicit Outputs(const QuantizedModel& quantized) : quantized_(quantized), hook_(quantized) {}
+    at::Tensor OnOutput(int layer, at::Tensor y) override {
+      y = hook_.OnOutput(layer, y);
+      of[quantized_.graph.layer(layer).name] = y.clone();
+      return y;
+    }
+    at::Tensor OnInput(int layer, int input, at::Tensor x) override { return hook_.OnInput(layer, input, x); }
+    std::map<std::string, at::Tensor> of;
+
+   private:
+    const QuantizedModel& quantized_;
+    FakeQuantHook hook_;
+  };
+  Outputs outputs(start);
+  ASSERT_TRUE(Executor::Create(start.graph, *FakeQuantParameters(start))->Forward(x, &outputs).ok());
+  for (const char* layer : {"relu1", "conv2", "relu3", "fc"}) {
+    EXPECT_LT(Difference(kept.at(layer), outputs.of.at(layer)), kClose) << layer;
+  }
+  // The relu that became part of a fake quantization has no output of its own before it; nor has what it reads.
+  EXPECT_LT(Difference(kept.at("add"), outputs.of.at("relu3")), kClose);
 }
 
 TEST(LearnedNetworkTest, BeginsAsTheQuantizedNetwork) {
