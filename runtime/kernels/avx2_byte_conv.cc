@@ -5,6 +5,7 @@
 // 8 products and 8 additions of a round fill its four vector pipes for 4 cycles: 64 products a cycle.
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "runtime/kernels/aligned_vector.h"
 #include "runtime/kernels/avx2_conv.h"
@@ -235,6 +236,10 @@ class Avx2ByteConv : public ConvKernel {
 
 std::unique_ptr<ConvKernel> MakeAvx2ByteConv(const ConvProblem& problem) {
   if (problem.op->geometry.groups != 1) return nullptr;
+  // (Known before anything is made: two of the largest products are too many.)
+  int32_t largest = 0;
+  for (const int8_t weight : problem.op->weight) largest = std::max(largest, std::abs(static_cast<int32_t>(weight)));
+  if (2 * largest * problem.input->max_code > kMaxWord) return nullptr;
   auto kernel = std::make_unique<Avx2ByteConv>(problem);
   if (!kernel->pays()) return nullptr;
   return kernel;

@@ -114,19 +114,29 @@ class Avx2WinogradConv : public ConvKernel {
   // Of the sums of all blocks of one row.
   int64_t RowBytes() const { return Blocks() * problem_.output->width * kBlock * 4; }
 
+  // U of one input and one output channel; `g`: its taps, so many numbers apart.
+  static void TransformWeights(const int8_t* g, int64_t step, int32_t (*u)[4]) {
+    const auto transform = [](int32_t a, int32_t b, int32_t c, int32_t(&out)[4]) {
+      out[0] = 2 * a;
+      out[1] = a + b + c;
+      out[2] = a - b + c;
+      out[3] = 2 * c;
+    };
+    int32_t columns[3][4];  // G g, [column][row]
+    for (int64_t x = 0; x < 3; ++x) transform(g[x * step], g[(3 + x) * step], g[(6 + x) * step], columns[x]);
+    for (int64_t y = 0; y < 4; ++y) transform(columns[0][y], columns[1][y], columns[2][y], u[y]);
+  }
+
   void MakeWeights() {
-    constexpr int32_t kG[4][3] = {{2, 0, 0}, {1, 1, 1}, {1, -1, 1}, {0, 0, 2}};
     weights_.resize(static_cast<size_t>(Blocks() * kNumbers * channels_ * kBlock));
     for (int64_t o = 0; o < problem_.op->geometry.out_channels; ++o) {
       for (int64_t c = 0; c < channels_; ++c) {
+        int32_t u[4][4];
+        TransformWeights(problem_.op->weight.data() + o * 9 * channels_ + c, channels_, u);
         for (int64_t number = 0; number < kNumbers; ++number) {
-          int32_t u = 0;
-          for (int64_t tap = 0; tap < 9; ++tap) {
-            u += kG[number / 4][tap / 3] * kG[number % 4][tap % 3] *
-                 problem_.op->weight[static_cast<size_t>((o * 9 + tap) * channels_ + c)];
-          }
           const int64_t round = ((o / kBlock) * kNumbers + number) * (channels_ / 2) + c / 2;
-          weights_[static_cast<size_t>(round * kRoundWeights + o % kBlock * 2 + c % 2)] = static_cast<int16_t>(u);
+          weights_[static_cast<size_t>(round * kRoundWeights + o % kBlock * 2 + c % 2)] =
+              static_cast<int16_t>(u[number / 4][number % 4]);
         }
       }
     }
