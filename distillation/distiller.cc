@@ -44,6 +44,10 @@ namespace {
 
 constexpr int64_t kEvaluationBatch = 250;
 
+// Where images are mixed, a few mixtures have most of the divergence, so that one of each held-out image says little:
+// at least so many are measured.
+constexpr size_t kMeasuredMixtures = 512;
+
 std::string CheckpointPath(const std::string& directory, const std::string& name) {
   return absl::StrCat(directory, "/", name, ".safetensors");
 }
@@ -96,7 +100,7 @@ class Distiller {
   absl::Status Epoch();
   absl::Status Learn(DistillEpoch& epoch);
   absl::StatusOr<double> Step(Batch& batch, int64_t step);
-  absl::Status Measure(const QuantizedModel& model, DistillEpoch& epoch) const;
+  absl::Status Measure(const QuantizedModel& model, DistillEpoch& epoch);
   absl::Status Keep(const QuantizedModel& model, const DistillEpoch& epoch);
   absl::StatusOr<std::string> Fingerprint() const;
   // Rises as a line over the warm-up, and falls to 0 as a cosine until the end.
@@ -110,6 +114,7 @@ class Distiller {
   std::unique_ptr<LearnedNetwork> network_;
   std::optional<Executor> teacher_;
   std::vector<std::string> feature_layers_;
+  std::vector<at::Tensor> measured_answers_;  // the float network's to what Measure shows it, a batch each
   std::optional<Optimizer> weights_, weight_scales_, activation_scales_, biases_;
   DistillCheckpoint state_;
   std::optional<QuantizedModel> best_;
@@ -269,9 +274,12 @@ absl::Status Distiller::Learn(DistillEpoch& epoch) {
   return absl::OkStatus();
 }
 
-absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch) const {
+absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch) {
   LoaderOptions options;
-  options.order = request_.hold_out;
+  const size_t wanted = config_.mixup() > 0 ? kMeasuredMixtures : 1;
+  while (options.order.size() < wanted) {
+    options.order.insert(options.order.end(), request_.hold_out.begin(), request_.hold_out.end());
+  }
   options.batch_size = kEvaluationBatch;
   options.normalization = request_.normalization;
   options.mixup = config_.mixup();
@@ -280,14 +288,17 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
   LOWBIT_ASSIGN_OR_RETURN(QuantizedSegment network, QuantizedSegment::Create(model, model.graph));
   AnswerChange change;
   const double t = config_.temperature();
-  while (true) {
+  for (size_t i = 0;; ++i) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
     if (!batch.has_value()) break;
     const at::Tensor images = ImagesTensor(*batch);
-    LOWBIT_ASSIGN_OR_RETURN(const at::Tensor wanted, teacher_->Forward(images));
+    if (i == measured_answers_.size()) {
+      LOWBIT_ASSIGN_OR_RETURN(at::Tensor answers, teacher_->Forward(images));
+      measured_answers_.push_back(std::move(answers));
+    }
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network.executor.Forward(images, &network.hook));
-    LOWBIT_RETURN_IF_ERROR(change.Add(wanted.div(t), logits.div(t)));
+    LOWBIT_RETURN_IF_ERROR(change.Add(measured_answers_[i].div(t), logits.div(t)));
   }
   epoch.held_out_kl = change.kl() * t * t;
   epoch.held_out_same = change.same_top1();

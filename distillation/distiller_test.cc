@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
 #include <atomic>
@@ -125,14 +126,19 @@ class DistillerTest : public testing::Test {
     return request;
   }
 
-  // The float network's logits, and the quantized one's, for the first batch.
+  // The float network's logits, and the quantized one's.
   std::pair<at::Tensor, at::Tensor> Answers(const QuantizedModel& quantized, LoaderOptions options) {
-    const auto loader = Loader::Create(dataset_.get(), std::move(options));
-    auto batch = (*loader)->Next();
-    const at::Tensor images = ImagesTensor(**batch);
+    const auto teacher = Executor::Create(model_.graph, model_.parameters);
+    const auto student = Executor::Create(quantized.graph, *FakeQuantParameters(quantized));
     FakeQuantHook hook(quantized);
-    return {*Executor::Create(model_.graph, model_.parameters)->Forward(images),
-            *Executor::Create(quantized.graph, *FakeQuantParameters(quantized))->Forward(images, &hook)};
+    const auto loader = Loader::Create(dataset_.get(), std::move(options));
+    std::vector<at::Tensor> wanted, got;
+    for (auto batch = (*loader)->Next(); batch->has_value(); batch = (*loader)->Next()) {
+      const at::Tensor images = ImagesTensor(**batch);
+      wanted.push_back(*teacher->Forward(images));
+      got.push_back(*student->Forward(images, &hook));
+    }
+    return {at::cat(wanted), at::cat(got)};
   }
 
   static AnswerChange Change(const std::pair<at::Tensor, at::Tensor>& answers) {
@@ -141,11 +147,9 @@ class DistillerTest : public testing::Test {
     return change;
   }
 
-  // All held-out images as one batch.
   LoaderOptions HeldOutImages() {
     LoaderOptions options;
     options.order = Request(1).hold_out;
-    options.batch_size = 40;
     return options;
   }
 
@@ -270,7 +274,11 @@ TEST_F(DistillerTest, BothNetworksSeeTheMixedImages) {
   options.seed = request.seed;
   options.epoch = 1;
   EXPECT_NEAR(mixed->history[1].train_kl, Change(Answers(start_, options)).kl(), 1e-4);
+  // At least 512 mixtures, in batches of 250.
   LoaderOptions held_out = HeldOutImages();
+  const std::vector<int64_t> once = held_out.order;
+  for (int pass = 1; pass < 13; ++pass) held_out.order.insert(held_out.order.end(), once.begin(), once.end());
+  held_out.batch_size = 250;
   held_out.mixup = 1;
   held_out.seed = request.seed;
   EXPECT_NEAR(mixed->history[0].held_out_kl, Change(Answers(start_, held_out)).kl(), 1e-5);
@@ -342,9 +350,10 @@ TEST_F(DistillerTest, GoingOnGivesTheSameBytes) {
     ASSERT_TRUE(straight.ok()) << straight.status();
     const std::string straight_folder = request.directory;
 
-    // The start reads 40 images, each epoch 160 and 40; the loader runs some batches ahead. In the third epoch.
+    // The start reads the 40 images 13 times, each epoch 160 and then these; the loader runs some batches ahead. In the
+    // third epoch.
     request.directory = Folder();
-    const Interrupting interrupting(*dataset_, 40 + 2 * 200 + 130);
+    const Interrupting interrupting(*dataset_, 520 + 2 * (160 + 520) + 130);
     request.dataset = &interrupting;
     EXPECT_FALSE(HasDistillCheckpoint(request.directory, request.name));
     EXPECT_EQ(Distill(request).status().code(), absl::StatusCode::kCancelled);
