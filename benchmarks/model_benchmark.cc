@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "benchmark/benchmark.h"
+#include "benchmarks/quantized_network.h"
 #include "model/executor.h"
 #include "model/passes/fold_batch_norm.h"
 #include "model/resnet.h"
@@ -63,24 +64,7 @@ class Observer : public LayerHook {
 };
 
 // All weights, and the tensors that they read, at so many bits.
-QuantizedModel QuantizedResnet20(int bits) {
-  const Model model = FoldedResnet20();
-  const std::unique_ptr<Quantizer> quantizer = Checked(CreateQuantizer("per_channel"));
-  Observer observer(model.graph, quantizer->stats_request());
-  const Executor executor = Checked(Executor::Create(model.graph, model.parameters));
-  Checked(executor.Forward(Images(32), &observer));
-  QuantizedModel quantized = Checked(ToQuantizedModel(model));
-  for (const Layer& layer : model.graph.layers()) {
-    if (!HasWeight(layer.op)) continue;
-    const at::Tensor& weight = model.parameters.at(ParameterName(layer.name, "weight"));
-    LOWBIT_CHECK(
-        SetWeight(layer.name, Checked(quantizer->QuantizeWeight({layer, weight, bits, nullptr})), &quantized).ok(), "");
-    const int producer = layer.inputs.front();
-    const Layer& from = model.graph.layer(producer);
-    quantized.activations[from.name] = Checked(quantizer->FitActivation({from, observer.of(producer), bits}));
-  }
-  return quantized;
-}
+QuantizedModel QuantizedResnet20(int bits) { return QuantizeForBenchmark(FoldedResnet20(), {bits, bits, bits}); }
 
 void BM_Fold(benchmark::State& state) {
   const Model model = RandomResnet20();
