@@ -175,6 +175,8 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
       hue: 0
     }
     held_out_images: 64
+    mixup: 0
+    feature_weight: 0
   }
   skip: false
 }
