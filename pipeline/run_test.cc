@@ -150,6 +150,38 @@ TEST_F(RunTest, LibTorchsEnginesAreNamedWhereItHasNotTheWantedOne) {
   EXPECT_THAT(message, testing::EndsWith(", got \"tensorrt\""));
 }
 
+TEST_F(RunTest, TheIntegerEngineAnswersAsTheFakeQuantizedNetwork) {
+  const auto run = Run(absl::StrCat(TrainedModel(), kQuantize, R"(
+    steps { evaluate { engine: INTEGER } }
+    steps { benchmark { batch_size: 8 batches: 2 single_images: 3 } })"));
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_EQ(run->report.rows.size(), 2u);
+  EXPECT_EQ(run->report.rows[1].label(), "integer");
+  EXPECT_EQ(run->report.rows[1].result.metrics.top1, run->report.rows[0].result.metrics.top1);
+  EXPECT_EQ(run->report.rows[1].weight_bytes, run->report.rows[0].weight_bytes);
+
+  const auto& engines = run->report.steps.back()["engines"];
+  ASSERT_EQ(engines.size(), 3u);
+  EXPECT_EQ(engines[0]["engine"], "float");
+  EXPECT_EQ(engines[1]["engine"], "fake-quantized");
+  EXPECT_EQ(engines[1]["same_top1"], 1.0);
+  EXPECT_EQ(engines[2]["engine"], "integer");
+  EXPECT_EQ(engines[2]["same_top1"], 1.0);
+  EXPECT_EQ(engines[2]["accuracy"], run->report.rows[1].result.metrics.top1);
+  EXPECT_LE(engines[2]["latency_ms_p50"], engines[2]["latency_ms_p99"]);
+  EXPECT_GT(engines[2]["images_per_second"], 0.0);
+}
+
+TEST_F(RunTest, TheIntegerEngineWantsAQuantizedNetworkAndTheBenchmarkItsImages) {
+  const std::string model = TrainedModel();
+  EXPECT_THAT(std::string(Plan(absl::StrCat(model, "steps { evaluate { engine: INTEGER } }")).status().message()),
+              HasSubstr("steps[0].evaluate"));
+  EXPECT_THAT(std::string(Plan(absl::StrCat(model, "steps { benchmark { batch_size: 41 } }")).status().message()),
+              HasSubstr("steps[0].benchmark.batch_size: there are 40 test images, got 41"));
+  EXPECT_THAT(std::string(Plan(absl::StrCat(model, "steps { benchmark { batches: 0 } }")).status().message()),
+              HasSubstr("steps[0].benchmark.batches: must be at least 1, got 0"));
+}
+
 TEST_F(RunTest, TheNewestWeightsAreThoseOfTheLastTraining) {
   const char kNewest[] =
       "model { basic_block_resnet { blocks: [1] widths: [4] stem_padding: 1 final_pool: 8 num_classes: 4 } "
