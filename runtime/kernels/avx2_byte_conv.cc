@@ -13,6 +13,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_tile.h"
 #endif
 
 namespace lowbit {
@@ -21,7 +22,7 @@ namespace lowbit {
 namespace {
 
 constexpr int64_t kBlock = Avx2Finish::kChannels;
-constexpr int64_t kPixels = 4;
+constexpr int64_t kPixels = Avx2Tile::kPixels;
 constexpr int64_t kStepBytes = 8;  // two rounds
 constexpr int64_t kStepWeights = kStepBytes * kBlock;
 constexpr int32_t kMaxWord = 32767;
@@ -30,20 +31,8 @@ class Avx2ByteConv : public ConvKernel {
  public:
   explicit Avx2ByteConv(const ConvProblem& problem)
       : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem) {
-    const int64_t outputs = problem.op->geometry.out_channels;
-    const int64_t row = static_cast<int64_t>(problem.op->weight.size()) / outputs;
-    blocks_ = (outputs + kBlock - 1) / kBlock;
-    weights_.resize(static_cast<size_t>(blocks_ * window_.steps() * kStepWeights));
-    for (int64_t o = 0; o < outputs; ++o) {
-      for (size_t k = 0; k < window_.weight_of.size(); ++k) {
-        const int64_t from = window_.weight_of[k];
-        if (from < 0) continue;
-        const int64_t byte = static_cast<int64_t>(k);
-        const int64_t round = o / kBlock * window_.steps() * 2 + byte / 4;
-        weights_[static_cast<size_t>((round * kBlock + o % kBlock) * 4 + byte % 4)] =
-            problem.op->weight[static_cast<size_t>(o * row + from)];
-      }
-    }
+    blocks_ = (problem.op->geometry.out_channels + kBlock - 1) / kBlock;
+    weights_ = LayOutWeights<int8_t>(problem, window_, kBlock, 4);
     FindChunks();
   }
 
@@ -116,21 +105,6 @@ class Avx2ByteConv : public ConvKernel {
     return sums;
   }
 
-  static LOWBIT_AVX2_INLINE __m256i Spread(const uint8_t* bytes) {
-    int32_t four;
-    std::memcpy(&four, bytes, sizeof(four));
-    return _mm256_set1_epi32(four);
-  }
-
-  static LOWBIT_AVX2_INLINE __m256i Load(const int8_t* weights) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights));
-  }
-
-  static LOWBIT_AVX2_INLINE void Store(__m256i low, __m256i high, int32_t (&out)[kBlock]) {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out), low);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8), high);
-  }
-
   template <bool kOneChunk>
   LOWBIT_AVX2_INLINE void RunRows(const ConvBuffers& buffers, int64_t begin, int64_t end) const {
     const int64_t width = problem_.output->width;
@@ -160,46 +134,31 @@ class Avx2ByteConv : public ConvKernel {
   template <bool kOneChunk>
   static LOWBIT_AVX2_INLINE void FourPixels(const Operands& operands, const uint8_t* start, int32_t (*out)[kBlock]) {
     const __m256i ones = _mm256_set1_epi16(1);
-    const __m256i zero = _mm256_setzero_si256();
     const int64_t* const offsets = operands.offsets;
     const uint8_t* const start1 = start + operands.step;
     const uint8_t* const start2 = start1 + operands.step;
     const uint8_t* const start3 = start2 + operands.step;
     const int8_t* w = operands.weights;
-    __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
-    __m256i sums[4][2] = {{zero, zero}, {zero, zero}, {zero, zero}, {zero, zero}};
+    Avx2Tile words, sums;
+    words.Clear();
+    sums.Clear();
     int64_t step = 0;
     for (int64_t chunk = 0; chunk < (kOneChunk ? 1 : operands.chunks); ++chunk) {
       for (const int64_t chunk_end = operands.chunk_ends[chunk]; step < chunk_end; ++step, w += kStepWeights) {
         const int64_t offset = offsets[step];
         for (int64_t k = 0; k < kStepBytes; k += 4) {
-          const __m256i w0 = Load(w + k * kBlock);
-          const __m256i w1 = Load(w + k * kBlock + 32);
-          const __m256i a0 = Spread(start + offset + k);
-          s00 = Opaque(_mm256_add_epi16(s00, _mm256_maddubs_epi16(a0, w0)));
-          s01 = Opaque(_mm256_add_epi16(s01, _mm256_maddubs_epi16(a0, w1)));
-          const __m256i a1 = Spread(start1 + offset + k);
-          s10 = Opaque(_mm256_add_epi16(s10, _mm256_maddubs_epi16(a1, w0)));
-          s11 = Opaque(_mm256_add_epi16(s11, _mm256_maddubs_epi16(a1, w1)));
-          const __m256i a2 = Spread(start2 + offset + k);
-          s20 = Opaque(_mm256_add_epi16(s20, _mm256_maddubs_epi16(a2, w0)));
-          s21 = Opaque(_mm256_add_epi16(s21, _mm256_maddubs_epi16(a2, w1)));
-          const __m256i a3 = Spread(start3 + offset + k);
-          s30 = Opaque(_mm256_add_epi16(s30, _mm256_maddubs_epi16(a3, w0)));
-          s31 = Opaque(_mm256_add_epi16(s31, _mm256_maddubs_epi16(a3, w1)));
+          words.AddRound(w + k * kBlock, start + offset + k, start1 + offset + k, start2 + offset + k,
+                         start3 + offset + k, Avx2AddBytes());
         }
       }
-      sums[0][0] = _mm256_add_epi32(sums[0][0], _mm256_madd_epi16(s00, ones));
-      sums[0][1] = _mm256_add_epi32(sums[0][1], _mm256_madd_epi16(s01, ones));
-      sums[1][0] = _mm256_add_epi32(sums[1][0], _mm256_madd_epi16(s10, ones));
-      sums[1][1] = _mm256_add_epi32(sums[1][1], _mm256_madd_epi16(s11, ones));
-      sums[2][0] = _mm256_add_epi32(sums[2][0], _mm256_madd_epi16(s20, ones));
-      sums[2][1] = _mm256_add_epi32(sums[2][1], _mm256_madd_epi16(s21, ones));
-      sums[3][0] = _mm256_add_epi32(sums[3][0], _mm256_madd_epi16(s30, ones));
-      sums[3][1] = _mm256_add_epi32(sums[3][1], _mm256_madd_epi16(s31, ones));
-      s00 = s01 = s10 = s11 = s20 = s21 = s30 = s31 = zero;
+      for (int p = 0; p < kPixels; ++p) {
+        for (int half = 0; half < 2; ++half) {
+          sums.sums[p][half] = Avx2AddWords()(sums.sums[p][half], words.sums[p][half], ones);
+        }
+      }
+      words.Clear();
     }
-    for (int p = 0; p < 4; ++p) Store(sums[p][0], sums[p][1], out[p]);
+    sums.Store(out);
   }
 
   static LOWBIT_AVX2_INLINE void OnePixel(const Operands& operands, const uint8_t* start, int32_t (&out)[kBlock]) {
@@ -212,15 +171,16 @@ class Avx2ByteConv : public ConvKernel {
       __m256i s0 = zero, s1 = zero;
       for (; step < operands.chunk_ends[chunk]; ++step, w += kStepWeights) {
         for (int64_t k = 0; k < kStepBytes; k += 4) {
-          const __m256i a = Spread(start + operands.offsets[step] + k);
-          s0 = _mm256_add_epi16(s0, _mm256_maddubs_epi16(a, Load(w + k * kBlock)));
-          s1 = _mm256_add_epi16(s1, _mm256_maddubs_epi16(a, Load(w + k * kBlock + 32)));
+          const __m256i a = Avx2Tile::Spread(start + operands.offsets[step] + k);
+          const auto* const weights = reinterpret_cast<const __m256i*>(w + k * kBlock);
+          s0 = Avx2AddBytes()(s0, a, weights[0]);
+          s1 = Avx2AddBytes()(s1, a, weights[1]);
         }
       }
-      wide0 = _mm256_add_epi32(wide0, _mm256_madd_epi16(s0, ones));
-      wide1 = _mm256_add_epi32(wide1, _mm256_madd_epi16(s1, ones));
+      wide0 = Avx2AddWords()(wide0, s0, ones);
+      wide1 = Avx2AddWords()(wide1, s1, ones);
     }
-    Store(wide0, wide1, out);
+    Avx2Tile::StorePixel(wide0, wide1, out);
   }
 
   const ConvProblem problem_;

@@ -30,6 +30,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_tile.h"
 #endif
 
 namespace lowbit {
@@ -38,7 +39,7 @@ namespace lowbit {
 namespace {
 
 constexpr int64_t kBlock = Avx2Finish::kChannels;
-constexpr int64_t kTiles = 4;
+constexpr int64_t kTiles = Avx2Tile::kPixels;
 constexpr int64_t kNumbers = 16;  // of a tile
 constexpr int64_t kRoundWeights = 2 * kBlock;
 
@@ -172,47 +173,20 @@ class Avx2WinogradConv : public ConvKernel {
     }
   }
 
-  static LOWBIT_AVX2_INLINE __m256i Spread(const int16_t* words) {
-    int32_t two;
-    std::memcpy(&two, words, sizeof(two));
-    return _mm256_set1_epi32(two);
-  }
-
-  static LOWBIT_AVX2_INLINE __m256i Load(const int16_t* weights) {
-    return _mm256_load_si256(reinterpret_cast<const __m256i*>(weights));
-  }
-
   // M of one number of 4 tiles for 16 channels.
   static LOWBIT_AVX2_INLINE void Multiply(const int16_t* codes, const int16_t* w, int64_t channels,
                                           int32_t (*out)[kBlock]) {
-    const __m256i zero = _mm256_setzero_si256();
     const int16_t* const codes1 = codes + channels;
     const int16_t* const codes2 = codes1 + channels;
     const int16_t* const codes3 = codes2 + channels;
-    __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
+    Avx2Tile tile;
+    tile.Clear();
     for (int64_t c = 0; c < channels; c += 4, w += 2 * kRoundWeights) {
       for (int64_t k = 0; k < 4; k += 2) {
-        const __m256i w0 = Load(w + k * kBlock);
-        const __m256i w1 = Load(w + k * kBlock + 16);
-        const __m256i a0 = Spread(codes + c + k);
-        s00 = Opaque(_mm256_add_epi32(s00, _mm256_madd_epi16(a0, w0)));
-        s01 = Opaque(_mm256_add_epi32(s01, _mm256_madd_epi16(a0, w1)));
-        const __m256i a1 = Spread(codes1 + c + k);
-        s10 = Opaque(_mm256_add_epi32(s10, _mm256_madd_epi16(a1, w0)));
-        s11 = Opaque(_mm256_add_epi32(s11, _mm256_madd_epi16(a1, w1)));
-        const __m256i a2 = Spread(codes2 + c + k);
-        s20 = Opaque(_mm256_add_epi32(s20, _mm256_madd_epi16(a2, w0)));
-        s21 = Opaque(_mm256_add_epi32(s21, _mm256_madd_epi16(a2, w1)));
-        const __m256i a3 = Spread(codes3 + c + k);
-        s30 = Opaque(_mm256_add_epi32(s30, _mm256_madd_epi16(a3, w0)));
-        s31 = Opaque(_mm256_add_epi32(s31, _mm256_madd_epi16(a3, w1)));
+        tile.AddRound(w + k * kBlock, codes + c + k, codes1 + c + k, codes2 + c + k, codes3 + c + k, Avx2AddWords());
       }
     }
-    const __m256i sums[kTiles][2] = {{s00, s01}, {s10, s11}, {s20, s21}, {s30, s31}};
-    for (int64_t tile = 0; tile < kTiles; ++tile) {
-      _mm256_store_si256(reinterpret_cast<__m256i*>(out[tile]), sums[tile][0]);
-      _mm256_store_si256(reinterpret_cast<__m256i*>(out[tile] + 8), sums[tile][1]);
-    }
+    tile.Store(out);
   }
 
   // Y of 4 tiles: 8 pixels of two rows, 16 channels each.

@@ -12,6 +12,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_tile.h"
 #endif
 
 namespace lowbit {
@@ -20,7 +21,7 @@ namespace lowbit {
 namespace {
 
 constexpr int64_t kBlock = Avx2Finish::kChannels;
-constexpr int64_t kPixels = 4;
+constexpr int64_t kPixels = Avx2Tile::kPixels;
 constexpr int64_t kStepCodes = 4;  // two rounds
 constexpr int64_t kStepWeights = kStepCodes * kBlock;
 
@@ -28,20 +29,8 @@ class Avx2WordConv : public ConvKernel {
  public:
   explicit Avx2WordConv(const ConvProblem& problem)
       : problem_(problem), window_(MakeWindow(problem, kStepCodes)), finish_(problem) {
-    const int64_t outputs = problem.op->geometry.out_channels;
-    const int64_t row = static_cast<int64_t>(problem.op->weight.size()) / outputs;
-    blocks_ = (outputs + kBlock - 1) / kBlock;
-    weights_.resize(static_cast<size_t>(blocks_ * window_.steps() * kStepWeights));
-    for (int64_t o = 0; o < outputs; ++o) {
-      for (size_t k = 0; k < window_.weight_of.size(); ++k) {
-        const int64_t from = window_.weight_of[k];
-        if (from < 0) continue;
-        const int64_t code = static_cast<int64_t>(k);
-        const int64_t round = o / kBlock * window_.steps() * 2 + code / 2;
-        weights_[static_cast<size_t>((round * kBlock + o % kBlock) * 2 + code % 2)] =
-            problem.op->weight[static_cast<size_t>(o * row + from)];
-      }
-    }
+    blocks_ = (problem.op->geometry.out_channels + kBlock - 1) / kBlock;
+    weights_ = LayOutWeights<int16_t>(problem, window_, kBlock, 2);
   }
 
   const char* name() const override { return "avx2 words"; }
@@ -99,54 +88,24 @@ class Avx2WordConv : public ConvKernel {
     for (; i < count; ++i) words[i] = bytes[i];
   }
 
-  static LOWBIT_AVX2_INLINE __m256i Spread(const int16_t* words) {
-    int32_t two;
-    std::memcpy(&two, words, sizeof(two));
-    return _mm256_set1_epi32(two);
-  }
-
-  static LOWBIT_AVX2_INLINE __m256i Load(const int16_t* weights) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights));
-  }
-
-  static LOWBIT_AVX2_INLINE void Store(__m256i low, __m256i high, int32_t (&out)[kBlock]) {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out), low);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(out + 8), high);
-  }
-
   static LOWBIT_AVX2_INLINE void FourPixels(const Window& window, const int16_t* weights, const int16_t* start,
                                             int64_t step, int32_t (*out)[kBlock]) {
-    const __m256i zero = _mm256_setzero_si256();
     const int64_t* const offsets = window.offsets.data();
     const int64_t steps = window.steps();
     const int16_t* const start1 = start + step;
     const int16_t* const start2 = start1 + step;
     const int16_t* const start3 = start2 + step;
     const int16_t* w = weights;
-    __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
+    Avx2Tile tile;
+    tile.Clear();
     for (int64_t i = 0; i < steps; ++i, w += kStepWeights) {
       const int64_t offset = offsets[i];
       for (int64_t k = 0; k < kStepCodes; k += 2) {
-        const __m256i w0 = Load(w + k * kBlock);
-        const __m256i w1 = Load(w + k * kBlock + 16);
-        const __m256i a0 = Spread(start + offset + k);
-        s00 = Opaque(_mm256_add_epi32(s00, _mm256_madd_epi16(a0, w0)));
-        s01 = Opaque(_mm256_add_epi32(s01, _mm256_madd_epi16(a0, w1)));
-        const __m256i a1 = Spread(start1 + offset + k);
-        s10 = Opaque(_mm256_add_epi32(s10, _mm256_madd_epi16(a1, w0)));
-        s11 = Opaque(_mm256_add_epi32(s11, _mm256_madd_epi16(a1, w1)));
-        const __m256i a2 = Spread(start2 + offset + k);
-        s20 = Opaque(_mm256_add_epi32(s20, _mm256_madd_epi16(a2, w0)));
-        s21 = Opaque(_mm256_add_epi32(s21, _mm256_madd_epi16(a2, w1)));
-        const __m256i a3 = Spread(start3 + offset + k);
-        s30 = Opaque(_mm256_add_epi32(s30, _mm256_madd_epi16(a3, w0)));
-        s31 = Opaque(_mm256_add_epi32(s31, _mm256_madd_epi16(a3, w1)));
+        tile.AddRound(w + k * kBlock, start + offset + k, start1 + offset + k, start2 + offset + k, start3 + offset + k,
+                      Avx2AddWords());
       }
     }
-    Store(s00, s01, out[0]);
-    Store(s10, s11, out[1]);
-    Store(s20, s21, out[2]);
-    Store(s30, s31, out[3]);
+    tile.Store(out);
   }
 
   static LOWBIT_AVX2_INLINE void OnePixel(const Window& window, const int16_t* weights, const int16_t* start,
@@ -154,12 +113,13 @@ class Avx2WordConv : public ConvKernel {
     __m256i s0 = _mm256_setzero_si256(), s1 = s0;
     for (const int64_t offset : window.offsets) {
       for (int64_t k = 0; k < kStepCodes; k += 2, weights += 2 * kBlock) {
-        const __m256i a = Spread(start + offset + k);
-        s0 = _mm256_add_epi32(s0, _mm256_madd_epi16(a, Load(weights)));
-        s1 = _mm256_add_epi32(s1, _mm256_madd_epi16(a, Load(weights + 16)));
+        const __m256i a = Avx2Tile::Spread(start + offset + k);
+        const auto* const of_round = reinterpret_cast<const __m256i*>(weights);
+        s0 = Avx2AddWords()(s0, a, of_round[0]);
+        s1 = Avx2AddWords()(s1, a, of_round[1]);
       }
     }
-    Store(s0, s1, out);
+    Avx2Tile::StorePixel(s0, s1, out);
   }
 
   const ConvProblem problem_;

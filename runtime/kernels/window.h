@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "runtime/kernels/aligned_vector.h"
 #include "runtime/kernels/conv_kernel.h"
 
 namespace lowbit {
@@ -22,6 +23,25 @@ struct Window {
 };
 
 Window MakeWindow(const ConvProblem& problem, int64_t step_bytes);
+
+// The weights for blocks of `block` output channels, [block of channels, round, channel of the block, `round` codes]: a
+// round is `round` neighbouring codes of the window. 0 where there is no weight.
+template <typename T>
+AlignedVector<T> LayOutWeights(const ConvProblem& problem, const Window& window, int64_t block, int64_t round) {
+  const int64_t outputs = problem.op->geometry.out_channels;
+  const int64_t row = static_cast<int64_t>(problem.op->weight.size()) / outputs;
+  const int64_t codes = static_cast<int64_t>(window.weight_of.size());
+  AlignedVector<T> weights(static_cast<size_t>((outputs + block - 1) / block * block * codes));
+  for (int64_t o = 0; o < outputs; ++o) {
+    for (int64_t k = 0; k < codes; ++k) {
+      const int64_t from = window.weight_of[static_cast<size_t>(k)];
+      if (from < 0) continue;
+      const int64_t at = (o / block * (codes / round) + k / round) * block + o % block;
+      weights[static_cast<size_t>(at * round + k % round)] = problem.op->weight[static_cast<size_t>(o * row + from)];
+    }
+  }
+  return weights;
+}
 
 // The sum of the codes that the window at `start` multiplies with weights. T: what codes are held in.
 template <typename T>
