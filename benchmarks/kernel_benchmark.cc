@@ -5,8 +5,6 @@
 
 #include <time.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/bare_loops.h"
+#include "runtime/aligned_vector.h"
 #include "runtime/kernels/choose_kernel.h"
 #include "runtime/kernels/conv_testing.h"
 
@@ -73,10 +72,8 @@ void BM_Kernel(benchmark::State& state, const Shape3& shape, const Precision& pr
   std::vector<uint8_t> output(static_cast<size_t>(memory.layouts[1].bytes));
   std::vector<uint8_t> shortcut;
   if (test.shortcut) shortcut = FillTensor(plan.tensors[2], memory.layouts[2], false, random);
-  const size_t scratch_bytes = static_cast<size_t>(kernel->scratch_bytes() / 64 + 1) * 64;
-  const std::unique_ptr<uint8_t, void (*)(void*)> scratch(static_cast<uint8_t*>(std::aligned_alloc(64, scratch_bytes)),
-                                                          std::free);
-  const ConvBuffers buffers{input.data(), output.data(), shortcut.data(), scratch.get()};
+  AlignedVector<uint8_t> scratch(static_cast<size_t>(kernel->scratch_bytes()));
+  const ConvBuffers buffers{input.data(), output.data(), shortcut.data(), scratch.data()};
   const double macs = static_cast<double>(shape.in * 9 * plan.tensors[1].size());
   auto* const bare = BareLoop(kernel->name());
   double bare_seconds = 0, bare_macs = 0, seconds = 0;

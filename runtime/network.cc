@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "quant/quantized_model.h"
+#include "runtime/aligned_vector.h"
 #include "runtime/cpu.h"
 #include "runtime/kernels/choose_kernel.h"
 #include "runtime/plain_ops.h"
@@ -25,23 +26,12 @@
 namespace lowbit {
 namespace {
 
-constexpr size_t kAlignment = 64;
 // For the activations of an image. More is a mistake, or an attack.
 constexpr int64_t kMaxThreadBytes = int64_t{1} << 32;
 
-struct Free {
-  void operator()(uint8_t* memory) const { std::free(memory); }
-};
-using Memory = std::unique_ptr<uint8_t[], Free>;
-
 // Zeros.
-Memory Allocate(int64_t bytes) {
-  const size_t size = (static_cast<size_t>(bytes) + kAlignment) / kAlignment * kAlignment;
-  auto* const memory = static_cast<uint8_t*>(std::aligned_alloc(kAlignment, size));
-  if (memory == nullptr) throw std::bad_alloc();
-  std::memset(memory, 0, size);
-  return Memory(memory);
-}
+using Memory = AlignedVector<uint8_t>;
+Memory Allocate(int64_t bytes) { return Memory(static_cast<size_t>(bytes), 0); }
 
 }  // namespace
 
@@ -169,17 +159,17 @@ struct IntegerSession::State {
     }
   }
 
-  TensorRef Ref(const Workspace& workspace, int tensor) const {
+  TensorRef Ref(Workspace& workspace, int tensor) const {
     const size_t t = static_cast<size_t>(tensor);
     return {&parts.plan.tensors[t], parts.memory.layouts[t],
-            workspace.slots[static_cast<size_t>(parts.memory.slots[t])].get()};
+            workspace.slots[static_cast<size_t>(parts.memory.slots[t])].data()};
   }
 
-  void ReadImage(const Workspace& workspace, const float* image) const;
-  void WriteOutputs(const Workspace& workspace, float* outputs) const;
+  void ReadImage(Workspace& workspace, const float* image) const;
+  void WriteOutputs(Workspace& workspace, float* outputs) const;
   // Of a convolution only the part-th of `of` equal parts of its rows; all else is done for part 0.
-  void RunStep(const Workspace& workspace, size_t step, int thread, int part, int of) const;
-  void TimeStep(const Workspace& workspace, size_t step, int thread, int part, int of);
+  void RunStep(Workspace& workspace, size_t step, int thread, int part, int of);
+  void TimeStep(Workspace& workspace, size_t step, int thread, int part, int of);
   void RunOne(const float* image, float* outputs);
   void RunMany(const float* images, int64_t count, float* outputs);
 
@@ -194,7 +184,7 @@ struct IntegerSession::State {
 };
 
 // [C, H, W] -> [H, W, C].
-void IntegerSession::State::ReadImage(const Workspace& workspace, const float* image) const {
+void IntegerSession::State::ReadImage(Workspace& workspace, const float* image) const {
   const TensorRef to = Ref(workspace, 0);
   const PlanTensor& tensor = *to.tensor;
   for (int64_t y = 0; y < tensor.height; ++y) {
@@ -207,7 +197,7 @@ void IntegerSession::State::ReadImage(const Workspace& workspace, const float* i
 }
 
 // In the order [C, H, W].
-void IntegerSession::State::WriteOutputs(const Workspace& workspace, float* outputs) const {
+void IntegerSession::State::WriteOutputs(Workspace& workspace, float* outputs) const {
   const TensorRef from = Ref(workspace, parts.plan.output);
   const PlanTensor& tensor = *from.tensor;
   for (int64_t c = 0; c < tensor.channels; ++c) {
@@ -217,14 +207,14 @@ void IntegerSession::State::WriteOutputs(const Workspace& workspace, float* outp
   }
 }
 
-void IntegerSession::State::RunStep(const Workspace& workspace, size_t step, int thread, int part, int of) const {
+void IntegerSession::State::RunStep(Workspace& workspace, size_t step, int thread, int part, int of) {
   const PlanOp& op = parts.plan.steps[step].op;
   if (const auto* conv = std::get_if<ConvOp>(&op)) {
     ConvBuffers buffers;
     buffers.input = Ref(workspace, conv->input).memory;
     buffers.output = Ref(workspace, conv->output).memory;
     if (conv->epilogue.shortcut.tensor >= 0) buffers.shortcut = Ref(workspace, conv->epilogue.shortcut.tensor).memory;
-    buffers.scratch = scratch[static_cast<size_t>(thread)].get();
+    buffers.scratch = scratch[static_cast<size_t>(thread)].data();
     const int64_t rows = parts.plan.tensors[static_cast<size_t>(conv->output)].height;
     parts.kernels[step]->Run(buffers, rows * part / of, rows * (part + 1) / of);
     return;
@@ -242,7 +232,7 @@ void IntegerSession::State::RunStep(const Workspace& workspace, size_t step, int
   }
 }
 
-void IntegerSession::State::TimeStep(const Workspace& workspace, size_t step, int thread, int part, int of) {
+void IntegerSession::State::TimeStep(Workspace& workspace, size_t step, int thread, int part, int of) {
   if (!profiles) return RunStep(workspace, step, thread, part, of);
   const auto start = std::chrono::steady_clock::now();
   RunStep(workspace, step, thread, part, of);
@@ -251,7 +241,7 @@ void IntegerSession::State::TimeStep(const Workspace& workspace, size_t step, in
 }
 
 void IntegerSession::State::RunOne(const float* image, float* outputs) {
-  const Workspace& workspace = workspaces.front();
+  Workspace& workspace = workspaces.front();
   ReadImage(workspace, image);
   if (pool.size() == 1) {
     for (size_t step = 0; step < parts.plan.steps.size(); ++step) TimeStep(workspace, step, 0, 0, 1);
@@ -271,7 +261,7 @@ void IntegerSession::State::RunMany(const float* images, int64_t count, float* o
   const int64_t output_size = parts.plan.output_tensor().size();
   std::atomic<int64_t> next{0};
   const auto work = [&](int thread) {
-    const Workspace& workspace = workspaces[static_cast<size_t>(thread)];
+    Workspace& workspace = workspaces[static_cast<size_t>(thread)];
     for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
       ReadImage(workspace, images + i * image_size);
       for (size_t step = 0; step < parts.plan.steps.size(); ++step) TimeStep(workspace, step, thread, 0, 1);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -144,6 +145,14 @@ bool SumsFit(const IntegerWeight& weight, size_t rows, int64_t max_code) {
   return true;
 }
 
+// What v of runtime/plan.h is held between: lower and upper.
+std::pair<float, float> Limits(const PlanTensor& out, bool relu) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  if (!out.is_codes) return {relu ? 0.0f : -kInfinity, kInfinity};
+  const float upper = static_cast<float>(out.max_code);
+  return {relu ? std::min(std::max(0.0f, out.zero_point), upper) : 0.0f, upper};
+}
+
 // Where the sums of a layer go, found by following its readers.
 struct Chain {
   int tail = 0;        // the layer whose output it is
@@ -186,6 +195,7 @@ class Planner {
   // The tensor that a step of sums writes: the layer's own, or floats of which its codes are made afterwards.
   int SumsTensor(int layer);
   void FinishSums(int layer, int tensor);
+  static void MakeFloats(PlanTensor* tensor);
   void AddStep(int layer, std::string layers, int64_t macs, PlanOp op);
 
   PlanTensor& tensor(int i) { return plan_.tensors[static_cast<size_t>(i)]; }
@@ -352,12 +362,14 @@ int Planner::AddTensor(int layer) {
 
 int Planner::SumsTensor(int layer) {
   const int own = AddTensor(layer);
-  if (!tensor(own).grid.has_value() || (tensor(own).is_codes && tensor(own).levels.empty())) return own;
-  PlanTensor& floats = tensor(own);
-  floats.grid.reset();
-  floats.levels.clear();
-  floats.is_codes = false;
+  if (!tensor(own).is_codes || !tensor(own).levels.empty()) MakeFloats(&tensor(own));
   return own;
+}
+
+void Planner::MakeFloats(PlanTensor* tensor) {
+  tensor->grid.reset();
+  tensor->levels.clear();
+  tensor->is_codes = false;
 }
 
 void Planner::FinishSums(int layer, int sums) {
@@ -463,13 +475,7 @@ absl::StatusOr<ConvOp> Planner::MakeConv(int head, const Chain& chain, IntegerWe
     }
   }
   if (!has_zero_points) conv.epilogue.patch_multiplier.clear();
-  conv.epilogue.lower = -std::numeric_limits<float>::infinity();
-  conv.epilogue.upper = std::numeric_limits<float>::infinity();
-  if (chain.relu) conv.epilogue.lower = out.is_codes ? std::max(0.0f, out.zero_point) : 0.0f;
-  if (out.is_codes) {
-    conv.epilogue.upper = static_cast<float>(out.max_code);
-    conv.epilogue.lower = std::min(std::max(conv.epilogue.lower, 0.0f), conv.epilogue.upper);
-  }
+  std::tie(conv.epilogue.lower, conv.epilogue.upper) = Limits(out, chain.relu);
   for (const std::vector<float>* numbers :
        {&conv.epilogue.multiplier, &conv.epilogue.patch_multiplier, &conv.epilogue.bias}) {
     for (const float number : *numbers) {
@@ -501,13 +507,7 @@ absl::Status Planner::EmitGlobalMean(int head) {
   const double scale = static_cast<double>(in.scale) / s_out;
   mean.multiplier = static_cast<float>(scale / static_cast<double>(in.height * in.width));
   mean.bias = static_cast<float>(z_out - scale * static_cast<double>(in.zero_point));
-  mean.lower = -std::numeric_limits<float>::infinity();
-  mean.upper = std::numeric_limits<float>::infinity();
-  if (chain.relu) mean.lower = out.is_codes ? std::max(0.0f, out.zero_point) : 0.0f;
-  if (out.is_codes) {
-    mean.upper = static_cast<float>(out.max_code);
-    mean.lower = std::min(std::max(mean.lower, 0.0f), mean.upper);
-  }
+  std::tie(mean.lower, mean.upper) = Limits(out, chain.relu);
   if (!std::isfinite(mean.multiplier) || !std::isfinite(mean.bias)) {
     return Invalid(graph_.layer(head).name, "its scales are too far apart for float32");
   }
@@ -540,11 +540,8 @@ void Planner::EmitFloatConv(int layer) {
   conv.bias.assign(static_cast<size_t>(conv.geometry.out_channels), 0);
   const auto bias = model_.parameters.find(absl::StrCat(name, ".bias"));
   if (bias != model_.parameters.end()) conv.bias = Floats(bias->second);
-  conv.output = SumsTensor(layer);
-  if (tensor(conv.output).grid.has_value()) {  // codes are made of the floats in a step of their own
-    tensor(conv.output).grid.reset();
-    tensor(conv.output).is_codes = false;
-  }
+  conv.output = AddTensor(layer);
+  MakeFloats(&tensor(conv.output));  // codes are made of them in a step of their own
   const int sums = conv.output;
   AddStep(layer, name, Macs(graph_.layer(layer).op, graph_.output_shape(layer)), std::move(conv));
   FinishSums(layer, sums);

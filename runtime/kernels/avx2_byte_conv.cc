@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "runtime/kernels/aligned_vector.h"
+#include "runtime/aligned_vector.h"
 #include "runtime/kernels/avx2_conv.h"
 #include "runtime/kernels/window.h"
 

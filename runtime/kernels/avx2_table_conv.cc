@@ -17,7 +17,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "runtime/kernels/aligned_vector.h"
+#include "runtime/aligned_vector.h"
 #include "runtime/kernels/avx2_conv.h"
 
 #if defined(__x86_64__)

@@ -24,7 +24,7 @@
 #include <cstdlib>
 #include <limits>
 
-#include "runtime/kernels/aligned_vector.h"
+#include "runtime/aligned_vector.h"
 #include "runtime/kernels/avx2_conv.h"
 #include "runtime/kernels/window.h"
 

@@ -1,13 +1,12 @@
 // Every kernel against the reference, bit for bit, over sizes around the blocks that kernels cut them into.
 
-#include <cstdlib>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/random.h"
 #include "gtest/gtest.h"
+#include "runtime/aligned_vector.h"
 #include "runtime/kernels/choose_kernel.h"
 #include "runtime/kernels/conv_testing.h"
 
@@ -17,15 +16,12 @@ namespace {
 std::vector<uint8_t> RunKernel(const ConvKernel& kernel, const ConvProblem& problem, const std::vector<uint8_t>& input,
                                const std::vector<uint8_t>& shortcut, bool in_parts) {
   std::vector<uint8_t> output(static_cast<size_t>(problem.output_layout.bytes), 0);
-  const size_t scratch_bytes = static_cast<size_t>(kernel.scratch_bytes() / 64 + 1) * 64;
-  auto* const scratch = static_cast<uint8_t*>(std::aligned_alloc(64, scratch_bytes));
-  std::memset(scratch, 0xee, scratch_bytes);
-  const ConvBuffers buffers{input.data(), output.data(), shortcut.data(), scratch};
+  AlignedVector<uint8_t> scratch(static_cast<size_t>(kernel.scratch_bytes()), 0xee);
+  const ConvBuffers buffers{input.data(), output.data(), shortcut.data(), scratch.data()};
   const int64_t height = problem.output->height;
   const int64_t cut = in_parts ? height / 3 : 0;
   kernel.Run(buffers, cut, height);
   kernel.Run(buffers, 0, cut);
-  std::free(scratch);
   return output;
 }
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "runtime/kernels/aligned_vector.h"
+#include "runtime/aligned_vector.h"
 #include "runtime/kernels/conv_kernel.h"
 
 namespace lowbit {

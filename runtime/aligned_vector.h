@@ -1,5 +1,5 @@
-#ifndef LOWBIT_RUNTIME_KERNELS_ALIGNED_VECTOR_H_
-#define LOWBIT_RUNTIME_KERNELS_ALIGNED_VECTOR_H_
+#ifndef LOWBIT_RUNTIME_ALIGNED_VECTOR_H_
+#define LOWBIT_RUNTIME_ALIGNED_VECTOR_H_
 
 #include <cstddef>
 #include <cstdlib>
@@ -40,4 +40,4 @@ using AlignedVector = std::vector<T, CacheLineAllocator<T>>;
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_RUNTIME_KERNELS_ALIGNED_VECTOR_H_
+#endif  // LOWBIT_RUNTIME_ALIGNED_VECTOR_H_
