@@ -1,0 +1,106 @@
+// Bytes on AVX-512 with VNNI: 8 pixels by 32 channels at a time, or 16 by 16, their 32-bit sums in 16 registers.
+//
+// A round takes 4 neighbouring bytes of each pixel's window, spread over a register, and the weights for them of 16
+// channels, [16 channels, 4] in one register. vpdpbusd adds the 4 products of each channel to its sum, exactly whatever
+// the bytes are: 128 products a cycle where there are two units for it.
+
+#include <cstring>
+
+#include "runtime/aligned_vector.h"
+#include "runtime/kernels/avx512_conv.h"
+#include "runtime/kernels/window.h"
+
+#if defined(__x86_64__)
+#include "runtime/kernels/avx512_tiles.h"
+#endif
+
+namespace lowbit {
+
+#if defined(__x86_64__)
+namespace {
+
+constexpr int64_t kBlock = kAvx512Block;
+
+// kRounds: of a step, which takes so many times 4 bytes.
+template <int kRounds>
+class Avx512ByteConv : public ConvKernel {
+ public:
+  explicit Avx512ByteConv(const ConvProblem& problem)
+      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem) {
+    weights_ = LayOutWeights<int8_t>(problem, window_, kBlock, 4);
+  }
+
+  const char* name() const override { return "avx512 bytes"; }
+
+  int64_t scratch_bytes() const override { return sizeof(Avx512Scratch); }
+
+  LOWBIT_AVX512 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
+    RunAvx512Tiles<1>(*this, problem_, finish_, buffers.input, buffers, begin, end);
+  }
+
+  bool needs_patch_sums() const { return finish_.needs_patch_sums(); }
+  int32_t PatchSum(const uint8_t* start) const { return WindowSum(window_, kStepBytes, start); }
+
+  template <int kPixels, int kBlocks>
+  LOWBIT_AVX512 __attribute__((noinline)) void Sums(Avx512Scratch* scratch, int64_t first, int64_t block) const {
+    const uint8_t* const* const starts = scratch->starts + first;
+    const int64_t* const offsets = window_.offsets.data();
+    const int64_t steps = window_.steps();
+    const int64_t block_bytes = steps * kStepBytes * kBlock;
+    const int8_t* w = weights_.data() + block * block_bytes;
+    __m512i sums[kPixels][kBlocks];
+    for (auto& of_pixel : sums) {
+      for (__m512i& sum : of_pixel) sum = _mm512_setzero_si512();
+    }
+    for (int64_t step = 0; step < steps; ++step, w += kStepBytes * kBlock) {
+      __m512i weights[kRounds][kBlocks];
+      for (int round = 0; round < kRounds; ++round) {
+        for (int b = 0; b < kBlocks; ++b) weights[round][b] = _mm512_load_si512(w + b * block_bytes + round * 4 * kBlock);
+      }
+#pragma GCC unroll 16
+      for (int p = 0; p < kPixels; ++p) {
+        const uint8_t* const codes = starts[p] + offsets[step];
+#pragma GCC unroll 16
+        for (int round = 0; round < kRounds; ++round) {
+          const __m512i spread = Spread(codes + 4 * round);
+          for (int b = 0; b < kBlocks; ++b) {
+            sums[p][b] = Opaque(_mm512_dpbusd_epi32(sums[p][b], spread, weights[round][b]));
+          }
+        }
+      }
+    }
+    for (int p = 0; p < kPixels; ++p) {
+      for (int b = 0; b < kBlocks; ++b) _mm512_store_si512(scratch->sums[b][first + p], sums[p][b]);
+    }
+  }
+
+ private:
+  static constexpr int64_t kStepBytes = 4 * kRounds;
+
+  static LOWBIT_AVX512_INLINE __m512i Spread(const uint8_t* bytes) {
+    int32_t four;
+    std::memcpy(&four, bytes, sizeof(four));
+    return _mm512_set1_epi32(four);
+  }
+
+  const ConvProblem problem_;
+  const Window window_;
+  const Avx512Finish finish_;
+  AlignedVector<int8_t> weights_;  // [block, round, channel of the block, 4]
+};
+
+}  // namespace
+
+std::unique_ptr<ConvKernel> MakeAvx512ByteConv(const ConvProblem& problem) {
+  if (problem.op->geometry.groups != 1) return nullptr;
+  if (problem.input_layout.pixel % 16 == 0) return std::make_unique<Avx512ByteConv<4>>(problem);
+  return std::make_unique<Avx512ByteConv<1>>(problem);
+}
+
+#else
+
+std::unique_ptr<ConvKernel> MakeAvx512ByteConv(const ConvProblem&) { return nullptr; }
+
+#endif
+
+}  // namespace lowbit

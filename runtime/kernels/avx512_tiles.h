@@ -1,0 +1,62 @@
+#ifndef LOWBIT_RUNTIME_KERNELS_AVX512_TILES_H_
+#define LOWBIT_RUNTIME_KERNELS_AVX512_TILES_H_
+
+// How the AVX-512 kernels go over an image: by tiles of pixels, counted row by row so that short rows leave none half
+// empty, and one or two blocks of 16 output channels.
+
+#include <algorithm>
+#include <cstdint>
+
+#include "runtime/kernels/avx512_finish.h"
+
+namespace lowbit {
+
+constexpr int64_t kAvx512Block = Avx512Finish::kChannels;
+// So many pixels are finished together.
+constexpr int64_t kAvx512Pixels = 64;
+
+struct Avx512Scratch {
+  alignas(64) int32_t sums[2][kAvx512Pixels][kAvx512Block];  // of two blocks of channels
+  int32_t patch_sums[kAvx512Pixels];
+  const uint8_t* starts[kAvx512Pixels];  // of each pixel's window
+};
+
+// The output rows [begin, end). `input`: where the tensor's memory starts, in which a code takes 1 / kCodesInByte bytes.
+// `tiles` has
+//   PatchSum(start)                                    of the window at `start`; asked for where tiles.needs_patch_sums()
+//   Sums<kPixels, kBlocks>(scratch, first, block)      of the pixels [first, first + kPixels) in `scratch` and the
+//                                                      blocks [block, block + kBlocks); it is not inlined
+template <int64_t kCodesInByte, typename Tiles>
+LOWBIT_AVX512_INLINE void RunAvx512Tiles(const Tiles& tiles, const ConvProblem& problem, const Avx512Finish& finish,
+                                         const uint8_t* input, const ConvBuffers& buffers, int64_t begin, int64_t end) {
+  auto* const scratch = reinterpret_cast<Avx512Scratch*>(buffers.scratch);
+  const int64_t width = problem.output->width;
+  const int64_t blocks = (problem.op->geometry.out_channels + kAvx512Block - 1) / kAvx512Block;
+  const bool needs_patch_sums = tiles.needs_patch_sums();
+  for (int64_t first = begin * width; first < end * width; first += kAvx512Pixels) {
+    const int64_t last = std::min(first + kAvx512Pixels, end * width);
+    // The last pixel fills up the last tile.
+    for (int64_t i = 0; i < kAvx512Pixels; ++i) {
+      const int64_t pixel = std::min(first + i, last - 1);
+      scratch->starts[i] = input + WindowStart(problem, pixel / width, pixel % width) / kCodesInByte;
+    }
+    for (int64_t i = 0; i < last - first && needs_patch_sums; ++i) {
+      scratch->patch_sums[i] = tiles.PatchSum(scratch->starts[i]);
+    }
+    for (int64_t block = 0; block < blocks; block += 2) {
+      const int64_t count = last - first;
+      if (block + 1 < blocks) {
+        for (int64_t i = 0; i < count; i += 8) tiles.template Sums<8, 2>(scratch, i, block);
+        finish.Finish(buffers, block * kAvx512Block, scratch->sums[0], scratch->patch_sums, first, last);
+        finish.Finish(buffers, (block + 1) * kAvx512Block, scratch->sums[1], scratch->patch_sums, first, last);
+      } else {
+        for (int64_t i = 0; i < count; i += 16) tiles.template Sums<16, 1>(scratch, i, block);
+        finish.Finish(buffers, block * kAvx512Block, scratch->sums[0], scratch->patch_sums, first, last);
+      }
+    }
+  }
+}
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_RUNTIME_KERNELS_AVX512_TILES_H_
