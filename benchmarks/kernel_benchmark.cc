@@ -43,6 +43,8 @@ constexpr Precision kPrecisions[] = {
 };
 
 int64_t (*BareLoop(const std::string& kernel))(int64_t) {
+  if (absl::StrContains(kernel, "avx512 bytes")) return BareBytesVnni;
+  if (absl::StrContains(kernel, "avx512 bits")) return BareBits;
   if (absl::StrContains(kernel, "bytes")) return BareBytes16;
   if (absl::StrContains(kernel, "words") || absl::StrContains(kernel, "winograd")) return BareWords32;
   if (absl::StrContains(kernel, "tables")) return BareTables;

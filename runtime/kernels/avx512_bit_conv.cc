@@ -100,11 +100,13 @@ class Avx512BitConv : public ConvKernel {
     const int64_t rounds = static_cast<int64_t>(offsets_.size());
     const int64_t block_bits = rounds * kBlock;
     __m512i sums[kPixels][kBlocks];
+#pragma GCC unroll 16
     for (auto& of_pixel : sums) {
       for (__m512i& sum : of_pixel) sum = _mm512_setzero_si512();
     }
     for (int64_t plane = planes_ - 1; plane >= 0; --plane) {
       const uint32_t* w = weights_.data() + block * block_bits;
+#pragma GCC unroll 16
       for (auto& of_pixel : sums) {
         for (__m512i& sum : of_pixel) sum = _mm512_add_epi32(sum, sum);
       }
@@ -124,6 +126,7 @@ class Avx512BitConv : public ConvKernel {
         }
       }
     }
+#pragma GCC unroll 16
     for (int p = 0; p < kPixels; ++p) {
       const __m512i patch_sum = _mm512_set1_epi32(scratch->patch_sums[first + p]);
       for (int b = 0; b < kBlocks; ++b) {

@@ -49,6 +49,7 @@ class Avx512ByteConv : public ConvKernel {
     const int64_t block_bytes = steps * kStepBytes * kBlock;
     const int8_t* w = weights_.data() + block * block_bytes;
     __m512i sums[kPixels][kBlocks];
+#pragma GCC unroll 16
     for (auto& of_pixel : sums) {
       for (__m512i& sum : of_pixel) sum = _mm512_setzero_si512();
     }
@@ -69,6 +70,7 @@ class Avx512ByteConv : public ConvKernel {
         }
       }
     }
+#pragma GCC unroll 16
     for (int p = 0; p < kPixels; ++p) {
       for (int b = 0; b < kBlocks; ++b) _mm512_store_si512(scratch->sums[b][first + p], sums[p][b]);
     }

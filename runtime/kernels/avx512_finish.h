@@ -32,7 +32,14 @@ class Avx512Finish {
  public:
   static constexpr int64_t kChannels = 16;
 
-  explicit Avx512Finish(const ConvProblem& problem) : problem_(problem) {}
+  explicit Avx512Finish(const ConvProblem& problem) : problem_(problem) {
+    const Epilogue& epilogue = problem.op->epilogue;
+    const bool has_shortcut = epilogue.shortcut.tensor >= 0;
+    if (problem.output_layout.is_codes && !needs_patch_sums() && !HasClasses()) {
+      if (!has_shortcut) case_ = Case::kCodes;
+      if (has_shortcut && problem.shortcut_layout.is_codes) case_ = Case::kCodesAndShortcut;
+    }
+  }
 
   bool needs_patch_sums() const { return !problem_.op->epilogue.patch_multiplier.empty(); }
 
@@ -41,24 +48,34 @@ class Avx512Finish {
   LOWBIT_AVX512_INLINE void Finish(const ConvBuffers& buffers, int64_t channel, const int32_t (*sums)[kChannels],
                                    const int32_t* patch_sums, int64_t begin, int64_t end) const {
     const int64_t width = problem_.output->width;
-    const Shortcut& from = problem_.op->epilogue.shortcut;
     for (int64_t pixel = begin; pixel < end;) {
       const int64_t y = pixel / width, x = pixel % width;
       const int64_t count = std::min(end - pixel, width - x);
       const int32_t(*const row_sums)[kChannels] = sums + (pixel - begin);
       const int32_t* const row_patch_sums = patch_sums == nullptr ? nullptr : patch_sums + (pixel - begin);
-      if (problem_.output_layout.is_codes && from.tensor < 0) {
-        FinishRow<true, false>(buffers, channel, row_sums, row_patch_sums, y, x, count);
-      } else if (problem_.output_layout.is_codes) {
-        FinishRow<true, true>(buffers, channel, row_sums, row_patch_sums, y, x, count);
-      } else {
-        FinishRow<false, true>(buffers, channel, row_sums, row_patch_sums, y, x, count);
+      switch (case_) {
+        case Case::kCodes:
+          FinishRow<Case::kCodes>(buffers, channel, row_sums, row_patch_sums, y, x, count);
+          break;
+        case Case::kCodesAndShortcut:
+          FinishRow<Case::kCodesAndShortcut>(buffers, channel, row_sums, row_patch_sums, y, x, count);
+          break;
+        case Case::kAny:
+          FinishRow<Case::kAny>(buffers, channel, row_sums, row_patch_sums, y, x, count);
+          break;
       }
       pixel += count;
     }
   }
 
  private:
+  // What most layers are, and the others: with sums or classes of biases, with floats in or out.
+  enum class Case : uint8_t { kCodes, kCodesAndShortcut, kAny };
+
+  bool HasClasses() const {
+    return problem_.op->epilogue.bias.size() > problem_.op->epilogue.multiplier.size();
+  }
+
   // The lanes of 16 channels [channel, channel + 16) that are in [begin, end).
   static __mmask16 Lanes(int64_t channel, int64_t begin, int64_t end) {
     const auto below = [&](int64_t limit) {
@@ -68,7 +85,7 @@ class Avx512Finish {
   }
 
   // `count` pixels from (y, x) on.
-  template <bool kCodesOut, bool kMayHaveShortcut>
+  template <Case kCase>
   LOWBIT_AVX512_INLINE void FinishRow(const ConvBuffers& buffers, int64_t channel, const int32_t (*sums)[kChannels],
                                       const int32_t* patch_sums, int64_t y, int64_t x, int64_t count) const {
     const ConvOp& op = *problem_.op;
@@ -77,17 +94,18 @@ class Avx512Finish {
     const __mmask16 lanes = Lanes(channel, 0, channels);
     const __m512 multiplier = _mm512_maskz_loadu_ps(lanes, epilogue.multiplier.data() + channel);
     const float* const biases = epilogue.bias.data() + channel;
-    const bool has_classes = epilogue.bias.size() > epilogue.multiplier.size();
+    const bool has_classes = kCase == Case::kAny && HasClasses();
     const __m512 only_bias = _mm512_maskz_loadu_ps(lanes, biases);
-    const bool has_patches = needs_patch_sums();
+    const bool has_patches = kCase == Case::kAny && needs_patch_sums();
     const __m512 patch_multiplier =
         has_patches ? _mm512_maskz_loadu_ps(lanes, epilogue.patch_multiplier.data() + channel) : _mm512_setzero_ps();
 
     const Shortcut& from = epilogue.shortcut;
     const TensorLayout& side = problem_.shortcut_layout;
-    const bool has_shortcut = kMayHaveShortcut && from.tensor >= 0;
+    const bool has_shortcut = kCase == Case::kAny ? from.tensor >= 0 : kCase == Case::kCodesAndShortcut;
+    const bool side_is_codes = kCase == Case::kCodesAndShortcut || side.is_codes;
     const __mmask16 shortcut_lanes = Lanes(channel, from.before, from.before + problem_.shortcut_channels);
-    const int64_t side_bytes = side.is_codes ? 1 : 4;
+    const int64_t side_bytes = side_is_codes ? 1 : 4;
     const int64_t side_step = from.stride[1] * side.pixel * side_bytes;
     const int64_t side_at = side.offset + y * from.stride[0] * side.row + channel - from.before;
     const uint8_t* shortcut = static_cast<const uint8_t*>(buffers.shortcut) + side_at * side_bytes + x * side_step;
@@ -95,7 +113,8 @@ class Avx512Finish {
 
     const __m512 lower = _mm512_set1_ps(epilogue.lower), upper = _mm512_set1_ps(epilogue.upper);
     const TensorLayout& layout = problem_.output_layout;
-    const int64_t out_bytes = kCodesOut ? 1 : 4;
+    const bool codes_out = kCase != Case::kAny || layout.is_codes;
+    const int64_t out_bytes = codes_out ? 1 : 4;
     const int64_t out_step = layout.pixel * out_bytes;
     uint8_t* out = static_cast<uint8_t*>(buffers.output) +
                    (layout.offset + y * layout.row + x * layout.pixel + channel) * out_bytes;
@@ -109,15 +128,20 @@ class Avx512Finish {
       }
       if (has_shortcut) {
         const __m512 added =
-            side.is_codes
+            side_is_codes
                 ? _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(shortcut_lanes, shortcut)))
                 : _mm512_maskz_loadu_ps(shortcut_lanes, shortcut);
         v = _mm512_add_ps(v, _mm512_mul_ps(added, shortcut_multiplier));
       }
       v = _mm512_max_ps(v, lower);
-      if (kCodesOut) {
+      if (codes_out) {
         const __m512i codes = _mm512_cvtps_epi32(_mm512_min_ps(v, upper));
-        _mm_mask_storeu_epi8(out, lanes, _mm512_cvtepi32_epi8(codes));
+        // (The masked store is the slower one.)
+        if (lanes == 0xffff) {
+          _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(codes));
+        } else {
+          _mm_mask_storeu_epi8(out, lanes, _mm512_cvtepi32_epi8(codes));
+        }
       } else {
         _mm512_mask_storeu_ps(out, lanes, v);
       }
@@ -125,6 +149,7 @@ class Avx512Finish {
   }
 
   const ConvProblem problem_;
+  Case case_ = Case::kAny;
 };
 
 }  // namespace lowbit

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "runtime/kernels/avx512_finish.h"
+#include "runtime/kernels/window.h"
 
 namespace lowbit {
 
@@ -20,6 +21,24 @@ struct Avx512Scratch {
   int32_t patch_sums[kAvx512Pixels];
   const uint8_t* starts[kAvx512Pixels];  // of each pixel's window
 };
+
+// Where the windows of the pixels [first, last) start. The last pixel fills up the last tile.
+template <int64_t kCodesInByte>
+LOWBIT_AVX512_INLINE void FindStarts(const ConvProblem& problem, const uint8_t* input, int64_t first, int64_t last,
+                                     const uint8_t** starts) {
+  const int64_t width = problem.output->width;
+  const int64_t step = problem.op->geometry.stride[1] * problem.input_layout.pixel / kCodesInByte;
+  int64_t y = first / width, x = first % width;
+  int64_t i = 0;
+  while (i < last - first) {
+    const uint8_t* start = input + WindowStart(problem, y, x) / kCodesInByte;
+    const int64_t row_end = std::min(i + width - x, last - first);
+    for (; i < row_end; ++i, start += step) starts[i] = start;
+    ++y;
+    x = 0;
+  }
+  for (; i % 16 != 0; ++i) starts[i] = starts[i - 1];
+}
 
 // The output rows [begin, end). `input`: where the tensor's memory starts, in which a code takes 1 / kCodesInByte bytes.
 // `tiles` has
@@ -35,11 +54,7 @@ LOWBIT_AVX512_INLINE void RunAvx512Tiles(const Tiles& tiles, const ConvProblem& 
   const bool needs_patch_sums = tiles.needs_patch_sums();
   for (int64_t first = begin * width; first < end * width; first += kAvx512Pixels) {
     const int64_t last = std::min(first + kAvx512Pixels, end * width);
-    // The last pixel fills up the last tile.
-    for (int64_t i = 0; i < kAvx512Pixels; ++i) {
-      const int64_t pixel = std::min(first + i, last - 1);
-      scratch->starts[i] = input + WindowStart(problem, pixel / width, pixel % width) / kCodesInByte;
-    }
+    FindStarts<kCodesInByte>(problem, input, first, last, scratch->starts);
     for (int64_t i = 0; i < last - first && needs_patch_sums; ++i) {
       scratch->patch_sums[i] = tiles.PatchSum(scratch->starts[i]);
     }
