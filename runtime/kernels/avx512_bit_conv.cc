@@ -2,9 +2,9 @@
 // 16, their 32-bit sums in 16 registers.
 //
 // The rows that are read are turned into planes first: for each bit of a code one bit for each byte, in memory order. A
-// round takes 32 neighbouring bits of each pixel's window, spread over a register, and 16 channels' bits for them, which
-// are set where a weight is 1: `and`, vpopcntd and an addition are 512 products. What is counted are the codes whose
-// weight is 1; the others' is -1:
+// round takes 32 neighbouring bits of each pixel's window, spread over a register, and 16 channels' bits for them,
+// which are set where a weight is 1: `and`, vpopcntd and an addition are 512 products. What is counted are the codes
+// whose weight is 1; the others' is -1:
 //
 //   sum of w * u = 2 * (sum of u where w = 1) - sum of u
 
@@ -15,11 +15,10 @@
 #include "runtime/kernels/window.h"
 
 #if defined(__x86_64__)
+#include "runtime/kernels/avx512_patch_sums.h"
 #include "runtime/kernels/avx512_tiles.h"
 
 #define LOWBIT_AVX512_POPCNT __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq")))
-#define LOWBIT_AVX512_POPCNT_INLINE \
-  inline __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,popcnt"), always_inline))
 #endif
 
 namespace lowbit {
@@ -33,8 +32,7 @@ constexpr int64_t kRoundCodes = 32;
 class Avx512BitConv : public ConvKernel {
  public:
   explicit Avx512BitConv(const ConvProblem& problem)
-      : problem_(problem), finish_(problem), planes_(problem.input->max_code > 1 ? 2 : 1) {
-    const int64_t outputs = problem.op->geometry.out_channels;
+      : problem_(problem), finish_(problem), patch_sums_(problem), planes_(problem.input->max_code > 1 ? 2 : 1) {
     const Window window = MakeWindow(problem, kRoundCodes);
     const AlignedVector<int8_t> weights = LayOutWeights<int8_t>(problem, window, kBlock, kRoundCodes);
     weights_.resize(weights.size() / kRoundCodes);
@@ -42,17 +40,7 @@ class Avx512BitConv : public ConvKernel {
       weights_[i / kRoundCodes] |= (weights[i] > 0 ? 1U : 0U) << i % kRoundCodes;
     }
     for (const int64_t offset : window.offsets) offsets_.push_back(offset / 8);
-    blocks_ = (outputs + kBlock - 1) / kBlock;
 
-    const Window patch = MakeWindow(problem, 64);
-    for (int64_t step = 0; step < patch.steps(); ++step) {
-      uint64_t mask = 0;
-      for (int64_t i = 0; i < 64; ++i) {
-        mask |= (patch.weight_of[static_cast<size_t>(step * 64 + i)] >= 0 ? uint64_t{1} : 0) << i;
-      }
-      patch_offsets_.push_back(patch.offsets[static_cast<size_t>(step)] / 8);
-      patch_masks_.push_back(mask);
-    }
     const TensorLayout& in = problem.input_layout;
     const int64_t codes = in.row * (problem.input->height + 2 * (in.offset / in.row));
     plane_bytes_ = (codes / 8 + kReadSlack + 63) / 64 * 64;
@@ -61,7 +49,7 @@ class Avx512BitConv : public ConvKernel {
   const char* name() const override { return planes_ == 1 ? "avx512 bits" : "avx512 bits of 2 planes"; }
 
   int64_t scratch_bytes() const override {
-    return static_cast<int64_t>(sizeof(Avx512Scratch)) + planes_ * plane_bytes_;
+    return static_cast<int64_t>(sizeof(Avx512Scratch)) + planes_ * plane_bytes_ + patch_sums_.scratch_bytes();
   }
 
   LOWBIT_AVX512 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
@@ -75,23 +63,9 @@ class Avx512BitConv : public ConvKernel {
     for (int64_t plane = 0; plane < planes_; ++plane) {
       MakePlane(buffers.input + first, rows * layout.row, 1 << plane, planes + plane * plane_bytes_);
     }
-    RunAvx512Tiles<8>(*this, problem_, finish_, planes - first / 8, buffers, begin, end);
-  }
-
-  static constexpr bool needs_patch_sums() { return true; }
-
-  __attribute__((target("popcnt"))) int32_t PatchSum(const uint8_t* start) const {
-    int64_t sum = 0;
-    for (int64_t plane = 0; plane < planes_; ++plane, start += plane_bytes_) {
-      int64_t bits = 0;
-      for (size_t step = 0; step < patch_masks_.size(); ++step) {
-        uint64_t word;
-        std::memcpy(&word, start + patch_offsets_[step], sizeof(word));
-        bits += __builtin_popcountll(word & patch_masks_[step]);
-      }
-      sum += bits << plane;
-    }
-    return static_cast<int32_t>(sum);
+    auto* const after_planes = reinterpret_cast<int32_t*>(planes + planes_ * plane_bytes_);
+    const int32_t* const patch_sums = patch_sums_.Compute(buffers.input, begin, end, after_planes);
+    RunAvx512Tiles<8>(*this, problem_, finish_, planes - first / 8, buffers, patch_sums, begin, end);
   }
 
   template <int kPixels, int kBlocks>
@@ -148,14 +122,11 @@ class Avx512BitConv : public ConvKernel {
 
   const ConvProblem problem_;
   const Avx512Finish finish_;
+  const Avx512PatchSums patch_sums_;
   const int64_t planes_;
   int64_t plane_bytes_ = 0;
-  int64_t blocks_ = 0;
   std::vector<int64_t> offsets_;     // of each round, from a window's first byte in a plane
   AlignedVector<uint32_t> weights_;  // [block, round, channel of the block]
-  // The same window in steps of 64 codes, and which of them have weights.
-  std::vector<int64_t> patch_offsets_;
-  std::vector<uint64_t> patch_masks_;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "runtime/kernels/window.h"
 
 #if defined(__x86_64__)
+#include "runtime/kernels/avx512_patch_sums.h"
 #include "runtime/kernels/avx512_tiles.h"
 #endif
 
@@ -26,20 +27,25 @@ template <int kRounds>
 class Avx512ByteConv : public ConvKernel {
  public:
   explicit Avx512ByteConv(const ConvProblem& problem)
-      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem) {
+      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem), patch_sums_(problem) {
     weights_ = LayOutWeights<int8_t>(problem, window_, kBlock, 4);
   }
 
   const char* name() const override { return "avx512 bytes"; }
 
-  int64_t scratch_bytes() const override { return sizeof(Avx512Scratch); }
-
-  LOWBIT_AVX512 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
-    RunAvx512Tiles<1>(*this, problem_, finish_, buffers.input, buffers, begin, end);
+  int64_t scratch_bytes() const override {
+    return static_cast<int64_t>(sizeof(Avx512Scratch)) + (finish_.needs_patch_sums() ? patch_sums_.scratch_bytes() : 0);
   }
 
-  bool needs_patch_sums() const { return finish_.needs_patch_sums(); }
-  int32_t PatchSum(const uint8_t* start) const { return WindowSum(window_, kStepBytes, start); }
+  LOWBIT_AVX512 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
+    if (begin >= end) return;
+    const int32_t* patch_sums = nullptr;
+    if (finish_.needs_patch_sums()) {
+      auto* const scratch = reinterpret_cast<int32_t*>(buffers.scratch + sizeof(Avx512Scratch));
+      patch_sums = patch_sums_.Compute(buffers.input, begin, end, scratch);
+    }
+    RunAvx512Tiles<1>(*this, problem_, finish_, buffers.input, buffers, patch_sums, begin, end);
+  }
 
   template <int kPixels, int kBlocks>
   LOWBIT_AVX512 __attribute__((noinline)) void Sums(Avx512Scratch* scratch, int64_t first, int64_t block) const {
@@ -56,7 +62,8 @@ class Avx512ByteConv : public ConvKernel {
     for (int64_t step = 0; step < steps; ++step, w += kStepBytes * kBlock) {
       __m512i weights[kRounds][kBlocks];
       for (int round = 0; round < kRounds; ++round) {
-        for (int b = 0; b < kBlocks; ++b) weights[round][b] = _mm512_load_si512(w + b * block_bytes + round * 4 * kBlock);
+        for (int b = 0; b < kBlocks; ++b)
+          weights[round][b] = _mm512_load_si512(w + b * block_bytes + round * 4 * kBlock);
       }
 #pragma GCC unroll 16
       for (int p = 0; p < kPixels; ++p) {
@@ -88,6 +95,7 @@ class Avx512ByteConv : public ConvKernel {
   const ConvProblem problem_;
   const Window window_;
   const Avx512Finish finish_;
+  const Avx512PatchSums patch_sums_;
   AlignedVector<int8_t> weights_;  // [block, round, channel of the block, 4]
 };
 

@@ -72,9 +72,7 @@ class Avx512Finish {
   // What most layers are, and the others: with sums or classes of biases, with floats in or out.
   enum class Case : uint8_t { kCodes, kCodesAndShortcut, kAny };
 
-  bool HasClasses() const {
-    return problem_.op->epilogue.bias.size() > problem_.op->epilogue.multiplier.size();
-  }
+  bool HasClasses() const { return problem_.op->epilogue.bias.size() > problem_.op->epilogue.multiplier.size(); }
 
   // The lanes of 16 channels [channel, channel + 16) that are in [begin, end).
   static __mmask16 Lanes(int64_t channel, int64_t begin, int64_t end) {
@@ -128,9 +126,8 @@ class Avx512Finish {
       }
       if (has_shortcut) {
         const __m512 added =
-            side_is_codes
-                ? _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(shortcut_lanes, shortcut)))
-                : _mm512_maskz_loadu_ps(shortcut_lanes, shortcut);
+            side_is_codes ? _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(shortcut_lanes, shortcut)))
+                          : _mm512_maskz_loadu_ps(shortcut_lanes, shortcut);
         v = _mm512_add_ps(v, _mm512_mul_ps(added, shortcut_multiplier));
       }
       v = _mm512_max_ps(v, lower);

@@ -18,8 +18,8 @@ constexpr int64_t kAvx512Pixels = 64;
 
 struct Avx512Scratch {
   alignas(64) int32_t sums[2][kAvx512Pixels][kAvx512Block];  // of two blocks of channels
-  int32_t patch_sums[kAvx512Pixels];
-  const uint8_t* starts[kAvx512Pixels];  // of each pixel's window
+  const uint8_t* starts[kAvx512Pixels];                      // of each pixel's window
+  const int32_t* patch_sums;                                 // of the first of the pixels, or nullptr
 };
 
 // Where the windows of the pixels [first, last) start. The last pixel fills up the last tile.
@@ -40,33 +40,33 @@ LOWBIT_AVX512_INLINE void FindStarts(const ConvProblem& problem, const uint8_t* 
   for (; i % 16 != 0; ++i) starts[i] = starts[i - 1];
 }
 
-// The output rows [begin, end). `input`: where the tensor's memory starts, in which a code takes 1 / kCodesInByte bytes.
-// `tiles` has
-//   PatchSum(start)                                    of the window at `start`; asked for where tiles.needs_patch_sums()
-//   Sums<kPixels, kBlocks>(scratch, first, block)      of the pixels [first, first + kPixels) in `scratch` and the
-//                                                      blocks [block, block + kBlocks); it is not inlined
+// The output rows [begin, end). `input`: where the tensor's memory starts, in which a code takes 1 / kCodesInByte
+// bytes. `patch_sums`: of the pixels from the first of these rows on, or nullptr where nothing asks for them.
+// `tiles.Sums<kPixels, kBlocks>(scratch, first, block)`, which is not inlined, makes scratch->sums of the pixels
+// [first, first + kPixels) and the blocks [block, block + kBlocks).
 template <int64_t kCodesInByte, typename Tiles>
 LOWBIT_AVX512_INLINE void RunAvx512Tiles(const Tiles& tiles, const ConvProblem& problem, const Avx512Finish& finish,
-                                         const uint8_t* input, const ConvBuffers& buffers, int64_t begin, int64_t end) {
+                                         const uint8_t* input, const ConvBuffers& buffers, const int32_t* patch_sums,
+                                         int64_t begin, int64_t end) {
   auto* const scratch = reinterpret_cast<Avx512Scratch*>(buffers.scratch);
   const int64_t width = problem.output->width;
+  scratch->patch_sums = nullptr;
   const int64_t blocks = (problem.op->geometry.out_channels + kAvx512Block - 1) / kAvx512Block;
-  const bool needs_patch_sums = tiles.needs_patch_sums();
   for (int64_t first = begin * width; first < end * width; first += kAvx512Pixels) {
     const int64_t last = std::min(first + kAvx512Pixels, end * width);
     FindStarts<kCodesInByte>(problem, input, first, last, scratch->starts);
-    for (int64_t i = 0; i < last - first && needs_patch_sums; ++i) {
-      scratch->patch_sums[i] = tiles.PatchSum(scratch->starts[i]);
-    }
+    if (patch_sums != nullptr) scratch->patch_sums = patch_sums + (first - begin * width);
+    const auto finish_block = [&](int64_t block, int64_t b) LOWBIT_AVX512 {
+      finish.Finish(buffers, (block + b) * kAvx512Block, scratch->sums[b], scratch->patch_sums, first, last);
+    };
     for (int64_t block = 0; block < blocks; block += 2) {
-      const int64_t count = last - first;
       if (block + 1 < blocks) {
-        for (int64_t i = 0; i < count; i += 8) tiles.template Sums<8, 2>(scratch, i, block);
-        finish.Finish(buffers, block * kAvx512Block, scratch->sums[0], scratch->patch_sums, first, last);
-        finish.Finish(buffers, (block + 1) * kAvx512Block, scratch->sums[1], scratch->patch_sums, first, last);
+        for (int64_t i = 0; i < last - first; i += 8) tiles.template Sums<8, 2>(scratch, i, block);
+        finish_block(block, 0);
+        finish_block(block, 1);
       } else {
-        for (int64_t i = 0; i < count; i += 16) tiles.template Sums<16, 1>(scratch, i, block);
-        finish.Finish(buffers, block * kAvx512Block, scratch->sums[0], scratch->patch_sums, first, last);
+        for (int64_t i = 0; i < last - first; i += 16) tiles.template Sums<16, 1>(scratch, i, block);
+        finish_block(block, 0);
       }
     }
   }
