@@ -18,6 +18,10 @@ std::unique_ptr<ConvKernel> MakeAvx512ByteConv(const ConvProblem& problem);
 // others, for groups, and for channels that are no multiple of 8. Needs kAvx512Popcnt.
 std::unique_ptr<ConvKernel> MakeAvx512BitConv(const ConvProblem& problem);
 
+// As many groups as input and as output channels (vpdpwssd). nullptr for others, and where weights have zero points.
+// Needs kAvx512Vnni.
+std::unique_ptr<ConvKernel> MakeAvx512DepthwiseConv(const ConvProblem& problem);
+
 }  // namespace lowbit
 
 #endif  // LOWBIT_RUNTIME_KERNELS_AVX512_CONV_H_

@@ -18,10 +18,15 @@ struct Candidate {
 
 // The one list of kernels: the faster before the slower.
 constexpr Candidate kCandidates[] = {
-    {Cpu::kAvx512Popcnt, MakeAvx512BitConv}, {Cpu::kAvx512Vnni, MakeAvx512ByteConv},
-    {Cpu::kAvx2, MakeAvx2TableConv},         {Cpu::kAvx2, MakeAvx2ByteConv},
-    {Cpu::kAvx2, MakeAvx2WinogradConv},      {Cpu::kAvx2, MakeAvx2WordConv},
-    {Cpu::kPortable, MakePortableConv},      {Cpu::kReference, MakeReferenceConv},
+    {Cpu::kAvx512Popcnt, MakeAvx512BitConv},
+    {Cpu::kAvx512Vnni, MakeAvx512ByteConv},
+    {Cpu::kAvx512Vnni, MakeAvx512DepthwiseConv},
+    {Cpu::kAvx2, MakeAvx2TableConv},
+    {Cpu::kAvx2, MakeAvx2ByteConv},
+    {Cpu::kAvx2, MakeAvx2WinogradConv},
+    {Cpu::kAvx2, MakeAvx2WordConv},
+    {Cpu::kPortable, MakePortableConv},
+    {Cpu::kReference, MakeReferenceConv},
 };
 
 }  // namespace
