@@ -68,11 +68,18 @@ class Avx512ByteConv : public ConvKernel {
 #pragma GCC unroll 16
       for (int p = 0; p < kPixels; ++p) {
         const uint8_t* const codes = starts[p] + offsets[step];
-#pragma GCC unroll 16
+        __m512i spread[kRounds];
+        for (int round = 0; round < kRounds; ++round) spread[round] = Spread(codes + 4 * round);
+        if constexpr (kRounds == 4 && kBlocks == 1) {
+          // One block leaves too few loads in a cycle for all of them: every other one is made by a shuffle.
+          const __m512i all = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+          spread[1] = _mm512_shuffle_epi32(all, _MM_PERM_BBBB);
+          spread[3] = _mm512_shuffle_epi32(all, _MM_PERM_DDDD);
+        }
+#pragma GCC unroll 4
         for (int round = 0; round < kRounds; ++round) {
-          const __m512i spread = Spread(codes + 4 * round);
           for (int b = 0; b < kBlocks; ++b) {
-            sums[p][b] = Opaque(_mm512_dpbusd_epi32(sums[p][b], spread, weights[round][b]));
+            sums[p][b] = Opaque(_mm512_dpbusd_epi32(sums[p][b], spread[round], weights[round][b]));
           }
         }
       }
