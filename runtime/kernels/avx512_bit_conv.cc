@@ -73,15 +73,12 @@ class Avx512BitConv : public ConvKernel {
     const uint8_t* const* const starts = scratch->starts + first;
     const int64_t rounds = static_cast<int64_t>(offsets_.size());
     const int64_t block_bits = rounds * kBlock;
-    __m512i sums[kPixels][kBlocks];
-#pragma GCC unroll 16
-    for (auto& of_pixel : sums) {
-      for (__m512i& sum : of_pixel) sum = _mm512_setzero_si512();
-    }
+    Avx512Tile<kPixels, kBlocks> tile;
+    tile.Clear();
     for (int64_t plane = planes_ - 1; plane >= 0; --plane) {
       const uint32_t* w = weights_.data() + block * block_bits;
 #pragma GCC unroll 16
-      for (auto& of_pixel : sums) {
+      for (auto& of_pixel : tile.sums) {
         for (__m512i& sum : of_pixel) sum = _mm512_add_epi32(sum, sum);
       }
       for (int64_t round = 0; round < rounds; ++round, w += kBlock) {
@@ -95,7 +92,7 @@ class Avx512BitConv : public ConvKernel {
           const __m512i spread = _mm512_set1_epi32(bits);
           for (int b = 0; b < kBlocks; ++b) {
             const __m512i count = _mm512_popcnt_epi32(_mm512_and_si512(spread, weights[b]));
-            sums[p][b] = Opaque(_mm512_add_epi32(sums[p][b], count));
+            tile.sums[p][b] = Opaque(_mm512_add_epi32(tile.sums[p][b], count));
           }
         }
       }
@@ -103,11 +100,9 @@ class Avx512BitConv : public ConvKernel {
 #pragma GCC unroll 16
     for (int p = 0; p < kPixels; ++p) {
       const __m512i patch_sum = _mm512_set1_epi32(scratch->patch_sums[first + p]);
-      for (int b = 0; b < kBlocks; ++b) {
-        const __m512i sum = _mm512_sub_epi32(_mm512_add_epi32(sums[p][b], sums[p][b]), patch_sum);
-        _mm512_store_si512(scratch->sums[b][first + p], sum);
-      }
+      for (__m512i& sum : tile.sums[p]) sum = _mm512_sub_epi32(_mm512_add_epi32(sum, sum), patch_sum);
     }
+    tile.Store(first, scratch);
   }
 
  private:

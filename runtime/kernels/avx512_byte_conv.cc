@@ -54,11 +54,8 @@ class Avx512ByteConv : public ConvKernel {
     const int64_t steps = window_.steps();
     const int64_t block_bytes = steps * kStepBytes * kBlock;
     const int8_t* w = weights_.data() + block * block_bytes;
-    __m512i sums[kPixels][kBlocks];
-#pragma GCC unroll 16
-    for (auto& of_pixel : sums) {
-      for (__m512i& sum : of_pixel) sum = _mm512_setzero_si512();
-    }
+    Avx512Tile<kPixels, kBlocks> tile;
+    tile.Clear();
     for (int64_t step = 0; step < steps; ++step, w += kStepBytes * kBlock) {
       __m512i weights[kRounds][kBlocks];
       for (int round = 0; round < kRounds; ++round) {
@@ -79,15 +76,12 @@ class Avx512ByteConv : public ConvKernel {
 #pragma GCC unroll 4
         for (int round = 0; round < kRounds; ++round) {
           for (int b = 0; b < kBlocks; ++b) {
-            sums[p][b] = Opaque(_mm512_dpbusd_epi32(sums[p][b], spread[round], weights[round][b]));
+            tile.sums[p][b] = Opaque(_mm512_dpbusd_epi32(tile.sums[p][b], spread[round], weights[round][b]));
           }
         }
       }
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < kPixels; ++p) {
-      for (int b = 0; b < kBlocks; ++b) _mm512_store_si512(scratch->sums[b][first + p], sums[p][b]);
-    }
+    tile.Store(first, scratch);
   }
 
  private:

@@ -49,11 +49,8 @@ class Avx512DepthwiseConv : public ConvKernel {
     const uint8_t* const* const starts = scratch->starts + first;
     const int64_t taps = static_cast<int64_t>(offsets_.size());
     const int32_t* const weights = weights_.data() + block * taps * kBlock;
-    __m512i sums[kPixels][kBlocks];
-#pragma GCC unroll 16
-    for (auto& of_pixel : sums) {
-      for (__m512i& sum : of_pixel) sum = _mm512_setzero_si512();
-    }
+    Avx512Tile<kPixels, kBlocks> tile;
+    tile.Clear();
     for (int64_t tap = 0; tap < taps; ++tap) {
       const int64_t offset = offsets_[static_cast<size_t>(tap)] + block * kBlock;
       __m512i w[kBlocks];
@@ -64,14 +61,11 @@ class Avx512DepthwiseConv : public ConvKernel {
         const auto* const codes = reinterpret_cast<const __m128i*>(starts[p] + offset);
         for (int b = 0; b < kBlocks; ++b) {
           const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes + b));
-          sums[p][b] = Opaque(_mm512_dpwssd_epi32(sums[p][b], wide, w[b]));
+          tile.sums[p][b] = Opaque(_mm512_dpwssd_epi32(tile.sums[p][b], wide, w[b]));
         }
       }
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < kPixels; ++p) {
-      for (int b = 0; b < kBlocks; ++b) _mm512_store_si512(scratch->sums[b][first + p], sums[p][b]);
-    }
+    tile.Store(first, scratch);
   }
 
  private:

@@ -22,6 +22,26 @@ struct Avx512Scratch {
   const int32_t* patch_sums;                                 // of the first of the pixels, or nullptr
 };
 
+// Sums in registers. (Loops over them are unrolled by request: g++ would keep the array in memory otherwise.)
+template <int kPixels, int kBlocks>
+struct Avx512Tile {
+  __m512i sums[kPixels][kBlocks];
+
+  LOWBIT_AVX512_INLINE void Clear() {
+#pragma GCC unroll 16
+    for (auto& of_pixel : sums) {
+      for (__m512i& sum : of_pixel) sum = _mm512_setzero_si512();
+    }
+  }
+
+  LOWBIT_AVX512_INLINE void Store(int64_t first, Avx512Scratch* scratch) const {
+#pragma GCC unroll 16
+    for (int p = 0; p < kPixels; ++p) {
+      for (int b = 0; b < kBlocks; ++b) _mm512_store_si512(scratch->sums[b][first + p], sums[p][b]);
+    }
+  }
+};
+
 // Where the windows of the pixels [first, last) start. The last pixel fills up the last tile.
 template <int64_t kCodesInByte>
 LOWBIT_AVX512_INLINE void FindStarts(const ConvProblem& problem, const uint8_t* input, int64_t first, int64_t last,
