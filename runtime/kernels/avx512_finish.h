@@ -104,9 +104,12 @@ class Avx512Finish {
     const bool side_is_codes = kCase == Case::kCodesAndShortcut || side.is_codes;
     const __mmask16 shortcut_lanes = Lanes(channel, from.before, from.before + problem_.shortcut_channels);
     const int64_t side_bytes = side_is_codes ? 1 : 4;
-    const int64_t side_step = from.stride[1] * side.pixel * side_bytes;
-    const int64_t side_at = side.offset + y * from.stride[0] * side.row + channel - from.before;
-    const uint8_t* shortcut = static_cast<const uint8_t*>(buffers.shortcut) + side_at * side_bytes + x * side_step;
+    const int64_t side_step = has_shortcut ? from.stride[1] * side.pixel * side_bytes : 0;
+    const uint8_t* shortcut = static_cast<const uint8_t*>(buffers.shortcut);
+    if (has_shortcut) {
+      const int64_t at = side.offset + y * from.stride[0] * side.row + channel - from.before;
+      shortcut += at * side_bytes + x * side_step;
+    }
     const __m512 shortcut_multiplier = _mm512_set1_ps(from.multiplier);
 
     const __m512 lower = _mm512_set1_ps(epilogue.lower), upper = _mm512_set1_ps(epilogue.upper);
