@@ -12,8 +12,7 @@ namespace {
 #define LOWBIT_AVX2 __attribute__((target("avx2")))
 #define LOWBIT_AVX2_INLINE inline __attribute__((target("avx2"), always_inline))
 #define LOWBIT_AVX512 __attribute__((target("avx512f,avx512vnni,avx512vpopcntdq")))
-#define LOWBIT_AVX512_INLINE \
-  inline __attribute__((target("avx512f,avx512vnni,avx512vpopcntdq"), always_inline))
+#define LOWBIT_AVX512_INLINE inline __attribute__((target("avx512f,avx512vnni,avx512vpopcntdq"), always_inline))
 
 constexpr int64_t kDepth = 72;  // rounds over the same data: K = 288 bytes
 

@@ -1,8 +1,11 @@
 // As many groups as channels on AVX-512 with VNNI: 8 pixels by 32 channels at a time, or 16 by 16, their 32-bit sums in
 // 16 registers. A tap's codes of 16 channels are widened to 32 bits, whose lower half vpdpwssd multiplies.
 
+#include <vector>
+
 #include "runtime/aligned_vector.h"
 #include "runtime/kernels/avx512_conv.h"
+#include "runtime/kernels/window.h"
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx512_tiles.h"
@@ -17,23 +20,9 @@ constexpr int64_t kBlock = kAvx512Block;
 
 class Avx512DepthwiseConv : public ConvKernel {
  public:
-  explicit Avx512DepthwiseConv(const ConvProblem& problem) : problem_(problem), finish_(problem) {
-    const Conv2d& g = problem.op->geometry;
-    const TensorLayout& in = problem.input_layout;
-    for (int64_t ky = 0; ky < g.kernel[0]; ++ky) {
-      for (int64_t kx = 0; kx < g.kernel[1]; ++kx) {
-        offsets_.push_back(ky * g.dilation[0] * in.row + kx * g.dilation[1] * in.pixel);
-      }
-    }
-    const int64_t taps = static_cast<int64_t>(offsets_.size());
-    const int64_t blocks = (g.out_channels + kBlock - 1) / kBlock;
-    weights_.resize(static_cast<size_t>(blocks * taps * kBlock));
-    for (int64_t o = 0; o < g.out_channels; ++o) {
-      for (int64_t tap = 0; tap < taps; ++tap) {
-        weights_[static_cast<size_t>((o / kBlock * taps + tap) * kBlock + o % kBlock)] =
-            problem.op->weight[static_cast<size_t>(o * taps + tap)];
-      }
-    }
+  explicit Avx512DepthwiseConv(const ConvProblem& problem)
+      : problem_(problem), finish_(problem), offsets_(TapOffsets(problem)) {
+    weights_ = LayOutDepthwiseWeights(problem, kBlock);
   }
 
   const char* name() const override { return "avx512 depthwise"; }
@@ -71,17 +60,15 @@ class Avx512DepthwiseConv : public ConvKernel {
  private:
   const ConvProblem problem_;
   const Avx512Finish finish_;
-  std::vector<int64_t> offsets_;    // of each tap, from a window's first byte
+  const std::vector<int64_t> offsets_;
   AlignedVector<int32_t> weights_;  // [block, tap, channel of the block]
 };
 
 }  // namespace
 
 std::unique_ptr<ConvKernel> MakeAvx512DepthwiseConv(const ConvProblem& problem) {
-  const Conv2d& g = problem.op->geometry;
-  if (g.groups == 1 || g.groups != g.in_channels || g.groups != g.out_channels) return nullptr;
-  // Each channel has a patch sum of its own.
-  if (!problem.op->epilogue.patch_multiplier.empty()) return nullptr;
+  // With zero points of weights each channel would need a patch sum of its own.
+  if (!IsDepthwise(problem) || !problem.op->epilogue.patch_multiplier.empty()) return nullptr;
   return std::make_unique<Avx512DepthwiseConv>(problem);
 }
 

@@ -25,6 +25,7 @@ constexpr Candidate kCandidates[] = {
     {Cpu::kAvx2, MakeAvx2ByteConv},
     {Cpu::kAvx2, MakeAvx2WinogradConv},
     {Cpu::kAvx2, MakeAvx2WordConv},
+    {Cpu::kAvx2, MakeAvx2DepthwiseConv},
     {Cpu::kPortable, MakePortableConv},
     {Cpu::kReference, MakeReferenceConv},
 };

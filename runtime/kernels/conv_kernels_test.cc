@@ -198,6 +198,7 @@ TEST(ConvKernels, ThereIsOneForEachPrecision) {
     EXPECT_EQ(best(Cpu::kAvx2, 255, 127), "avx2 winograd");
     EXPECT_EQ(best(Cpu::kAvx2, 15, 7), "avx2 bytes");
     EXPECT_EQ(best(Cpu::kAvx2, 1, 0), "avx2 tables of 4 codes");
+    EXPECT_EQ(best(Cpu::kAvx2, 255, 127, 16), "avx2 depthwise");
   }
   if (highest >= Cpu::kAvx512Vnni) {
     EXPECT_EQ(best(Cpu::kAvx512Vnni, 255, 127), "avx512 bytes");
