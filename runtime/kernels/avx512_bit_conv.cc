@@ -9,6 +9,7 @@
 //   sum of w * u = 2 * (sum of u where w = 1) - sum of u
 
 #include <cstring>
+#include <vector>
 
 #include "runtime/aligned_vector.h"
 #include "runtime/kernels/avx512_conv.h"

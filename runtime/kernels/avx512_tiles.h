@@ -69,24 +69,21 @@ LOWBIT_AVX512_INLINE void RunAvx512Tiles(const Tiles& tiles, const ConvProblem& 
                                          const uint8_t* input, const ConvBuffers& buffers, const int32_t* patch_sums,
                                          int64_t begin, int64_t end) {
   auto* const scratch = reinterpret_cast<Avx512Scratch*>(buffers.scratch);
-  const int64_t width = problem.output->width;
   scratch->patch_sums = nullptr;
+  const int64_t width = problem.output->width;
   const int64_t blocks = (problem.op->geometry.out_channels + kAvx512Block - 1) / kAvx512Block;
   for (int64_t first = begin * width; first < end * width; first += kAvx512Pixels) {
     const int64_t last = std::min(first + kAvx512Pixels, end * width);
     FindStarts<kCodesInByte>(problem, input, first, last, scratch->starts);
     if (patch_sums != nullptr) scratch->patch_sums = patch_sums + (first - begin * width);
-    const auto finish_block = [&](int64_t block, int64_t b) LOWBIT_AVX512 {
-      finish.Finish(buffers, (block + b) * kAvx512Block, scratch->sums[b], scratch->patch_sums, first, last);
-    };
     for (int64_t block = 0; block < blocks; block += 2) {
       if (block + 1 < blocks) {
         for (int64_t i = 0; i < last - first; i += 8) tiles.template Sums<8, 2>(scratch, i, block);
-        finish_block(block, 0);
-        finish_block(block, 1);
       } else {
         for (int64_t i = 0; i < last - first; i += 16) tiles.template Sums<16, 1>(scratch, i, block);
-        finish_block(block, 0);
+      }
+      for (int64_t b = 0; b < std::min<int64_t>(blocks - block, 2); ++b) {
+        finish.Finish(buffers, (block + b) * kAvx512Block, scratch->sums[b], scratch->patch_sums, first, last);
       }
     }
   }
