@@ -29,6 +29,7 @@ namespace {
 
 constexpr int64_t kBlock = kAvx512Block;
 constexpr int64_t kRoundCodes = 32;
+constexpr int64_t kLeastChannelsOfTwoPlanes = 32;
 
 class Avx512BitConv : public ConvKernel {
  public:
@@ -131,6 +132,8 @@ std::unique_ptr<ConvKernel> MakeAvx512BitConv(const ConvProblem& problem) {
   if (problem.op->geometry.groups != 1 || problem.input->max_code > 3 || problem.input_layout.pixel % 8 != 0) {
     return nullptr;
   }
+  // Two planes of short pixels gain nothing over products of bytes.
+  if (problem.input->max_code > 1 && problem.op->geometry.in_channels < kLeastChannelsOfTwoPlanes) return nullptr;
   for (const int8_t weight : problem.op->weight) {
     if (weight != 1 && weight != -1) return nullptr;
   }

@@ -15,7 +15,7 @@ namespace lowbit {
 std::unique_ptr<ConvKernel> MakeAvx512ByteConv(const ConvProblem& problem);
 
 // 32 codes of 1 bit, or of 2 bits in two planes, times weights of -1 and 1 by counting bits (vpopcntd). nullptr for
-// others, for groups, and for channels that are no multiple of 8. Needs kAvx512Popcnt.
+// others, for groups, for channels that are no multiple of 8, and for few channels of 2 bits. Needs kAvx512Popcnt.
 std::unique_ptr<ConvKernel> MakeAvx512BitConv(const ConvProblem& problem);
 
 // As many groups as input and as output channels (vpdpwssd). nullptr for others, and where weights have zero points.

@@ -75,7 +75,7 @@ TEST(ConvKernels, AreExactAtEverySizeOfARow) {
     for (int64_t width = 1; width <= 17; ++width) {
       for (const int64_t out : {16, 31, 32, 49}) {
         ConvCase test;
-        test.geometry = Geometry(8, out, 3, width % 3 == 0 ? 2 : 1);
+        test.geometry = Geometry(max_code == 3 ? 32 : 8, out, 3, width % 3 == 0 ? 2 : 1);
         test.height = width == 1 ? 70 : 11;
         test.width = width;
         test.max_code = max_code;
@@ -182,9 +182,9 @@ TEST(ConvKernels, AreExactWithEveryEpilogue) {
 }
 
 TEST(ConvKernels, ThereIsOneForEachPrecision) {
-  const auto best = [](Cpu cpu, int32_t max_code, int32_t max_weight, int64_t groups = 1) {
+  const auto best = [](Cpu cpu, int32_t max_code, int32_t max_weight, int64_t groups = 1, int64_t channels = 16) {
     ConvCase test;
-    test.geometry = Geometry(16, 16, 3, 1, 1, 1, groups);
+    test.geometry = Geometry(channels, channels, 3, 1, 1, 1, groups);
     test.max_code = max_code;
     test.max_weight = max_weight;
     Rng random({1});
@@ -208,7 +208,8 @@ TEST(ConvKernels, ThereIsOneForEachPrecision) {
   }
   if (highest >= Cpu::kAvx512Popcnt) {
     EXPECT_EQ(best(Cpu::kAvx512Popcnt, 255, 0), "avx512 bytes");
-    EXPECT_EQ(best(Cpu::kAvx512Popcnt, 3, 0), "avx512 bits of 2 planes");
+    EXPECT_EQ(best(Cpu::kAvx512Popcnt, 3, 0, 1, 32), "avx512 bits of 2 planes");
+    EXPECT_EQ(best(Cpu::kAvx512Popcnt, 3, 0, 1, 16), "avx512 bytes");
     EXPECT_EQ(best(Cpu::kAvx512Popcnt, 1, 0), "avx512 bits");
   }
 }
