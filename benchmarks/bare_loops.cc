@@ -4,18 +4,20 @@
 
 #include <immintrin.h>
 
+#include "runtime/cpu.h"
+
 namespace lowbit {
 namespace {
 
 #define LOWBIT_AVX2 __attribute__((target("avx2")))
 #define LOWBIT_AVX2_INLINE inline __attribute__((target("avx2"), always_inline))
+#define LOWBIT_AVX512 __attribute__((target("avx512f,avx512vnni,avx512vpopcntdq")))
+#define LOWBIT_AVX512_INLINE inline __attribute__((target("avx512f,avx512vnni,avx512vpopcntdq"), always_inline))
 
 constexpr int64_t kDepth = 72;  // rounds over the same data: K = 288 bytes
 
-alignas(64) uint8_t activations[4 * 4 * kDepth];
-alignas(64) int8_t weights[64 * kDepth];
-
-bool HasAvx2() { return __builtin_cpu_supports("avx2") != 0; }
+alignas(64) uint8_t activations[8 * 4 * kDepth];
+alignas(64) int8_t weights[128 * kDepth];
 
 LOWBIT_AVX2_INLINE __m256i Load(const void* from) { return _mm256_load_si256(static_cast<const __m256i*>(from)); }
 
@@ -115,8 +117,46 @@ LOWBIT_AVX2 void RunTables(int64_t rounds) {
   }
 }
 
-int64_t Run(void (*loop)(int64_t), int64_t rounds, int64_t macs_of_a_round) {
-  if (!HasAvx2()) return 0;
+// 8 pixels by 32 channels, as the kernels do it.
+template <typename Accumulate>
+LOWBIT_AVX512_INLINE void EightByTwo(int64_t rounds, const Accumulate& add) {
+  for (int64_t left = rounds; left > 0; left -= kDepth) {
+    __m512i sums[8][2] = {};
+    const uint8_t* a = activations;
+    for (const int8_t* w = weights; w < weights + 128 * kDepth; w += 128, a += 4) {
+      const __m512i w0 = _mm512_load_si512(w), w1 = _mm512_load_si512(w + 64);
+#pragma GCC unroll 8
+      for (int p = 0; p < 8; ++p) {
+        int32_t four;
+        __builtin_memcpy(&four, a + p * 4 * kDepth, 4);
+        const __m512i spread = _mm512_set1_epi32(four);
+        add(&sums[p][0], spread, w0);
+        add(&sums[p][1], spread, w1);
+      }
+    }
+    for (auto& of_pixel : sums) asm volatile("" : : "v"(of_pixel[0]), "v"(of_pixel[1]));
+  }
+}
+
+// (The empty asm leaves each sum in its register.)
+struct AddBytesVnni {
+  LOWBIT_AVX512_INLINE void operator()(__m512i* s, __m512i a, __m512i w) const {
+    *s = _mm512_dpbusd_epi32(*s, a, w);
+    asm("" : "+v"(*s));
+  }
+};
+struct AddBits {
+  LOWBIT_AVX512_INLINE void operator()(__m512i* s, __m512i a, __m512i w) const {
+    *s = _mm512_add_epi32(*s, _mm512_popcnt_epi32(_mm512_and_si512(a, w)));
+    asm("" : "+v"(*s));
+  }
+};
+
+LOWBIT_AVX512 void RunBytesVnni(int64_t rounds) { EightByTwo(rounds, AddBytesVnni()); }
+LOWBIT_AVX512 void RunBits(int64_t rounds) { EightByTwo(rounds, AddBits()); }
+
+int64_t Run(Cpu needed, void (*loop)(int64_t), int64_t rounds, int64_t macs_of_a_round) {
+  if (RunnableCpus().back() < needed) return 0;
   loop(rounds);
   return rounds * macs_of_a_round;
 }
@@ -124,11 +164,13 @@ int64_t Run(void (*loop)(int64_t), int64_t rounds, int64_t macs_of_a_round) {
 }  // namespace
 
 // Rounds are whole passes over the data.
-int64_t BareBytes16(int64_t passes) { return Run(RunBytes16, passes * kDepth, 4 * 16 * 4); }
-int64_t BareBytes32(int64_t passes) { return Run(RunBytes32, passes * kDepth, 4 * 16 * 4); }
-int64_t BareWords32(int64_t passes) { return Run(RunWords32, passes * kDepth, 4 * 16 * 2); }
-int64_t BareXnor(int64_t passes) { return Run(RunXnor, passes * (kDepth / 8), 4 * 4 * 64); }
-int64_t BareTables(int64_t passes) { return Run(RunTables, passes * (kDepth / 2), 32 * 4 * 4); }
+int64_t BareBytes16(int64_t passes) { return Run(Cpu::kAvx2, RunBytes16, passes * kDepth, 4 * 16 * 4); }
+int64_t BareBytes32(int64_t passes) { return Run(Cpu::kAvx2, RunBytes32, passes * kDepth, 4 * 16 * 4); }
+int64_t BareWords32(int64_t passes) { return Run(Cpu::kAvx2, RunWords32, passes * kDepth, 4 * 16 * 2); }
+int64_t BareXnor(int64_t passes) { return Run(Cpu::kAvx2, RunXnor, passes * (kDepth / 8), 4 * 4 * 64); }
+int64_t BareTables(int64_t passes) { return Run(Cpu::kAvx2, RunTables, passes * (kDepth / 2), 32 * 4 * 4); }
+int64_t BareBytesVnni(int64_t passes) { return Run(Cpu::kAvx512Vnni, RunBytesVnni, passes * kDepth, 8 * 32 * 4); }
+int64_t BareBits(int64_t passes) { return Run(Cpu::kAvx512Popcnt, RunBits, passes * kDepth, 8 * 32 * 32); }
 
 }  // namespace lowbit
 
@@ -141,6 +183,8 @@ int64_t BareBytes32(int64_t) { return 0; }
 int64_t BareWords32(int64_t) { return 0; }
 int64_t BareXnor(int64_t) { return 0; }
 int64_t BareTables(int64_t) { return 0; }
+int64_t BareBytesVnni(int64_t) { return 0; }
+int64_t BareBits(int64_t) { return 0; }
 
 }  // namespace lowbit
 

@@ -16,6 +16,9 @@ int64_t BareWords32(int64_t passes);  // vpmaddwd: 8 bits, exact
 int64_t BareXnor(int64_t passes);     // xor and a count of bits by vpshufb: 1 bit
 int64_t BareTables(int64_t passes);   // vpshufb into tables of sums of weights: 1 bit
 
+int64_t BareBytesVnni(int64_t passes);  // vpdpbusd: 8 bits, exact
+int64_t BareBits(int64_t passes);       // and, vpopcntd: 1 bit
+
 }  // namespace lowbit
 
 #endif  // LOWBIT_BENCHMARKS_BARE_LOOPS_H_

@@ -1,5 +1,5 @@
-// Each kernel of the integer engine on the layers of ResNet-20 and of the wide network, one thread. Beside it, timed in
-// turn, runs the bare loop of the same way of multiplying (bare_loops.h).
+// Each kernel of the integer engine on the layers of ResNet-20 and of the wide network and on a depthwise one, one
+// thread. Beside it, timed in turn, runs the bare loop of the same way of multiplying (bare_loops.h).
 //
 // What to look at: GMAC/s and of_bare, the part of the bare loop's that is.
 
@@ -24,12 +24,14 @@ namespace {
 struct Shape3 {
   const char* name;
   int64_t in, out, size, stride;
+  int64_t groups = 1;
 };
 
 constexpr Shape3 kShapes[] = {
     {"resnet20.conv1", 3, 16, 32, 1},   {"resnet20.stage1", 16, 16, 32, 1}, {"resnet20.down2", 16, 32, 32, 2},
     {"resnet20.stage2", 32, 32, 16, 1}, {"resnet20.stage3", 64, 64, 8, 1},  {"wide.stage1", 64, 64, 32, 1},
     {"wide.stage2", 128, 128, 16, 1},   {"wide.stage3", 256, 256, 8, 1},    {"wide.stage4", 512, 512, 4, 1},
+    {"depthwise", 96, 96, 16, 1, 96},
 };
 
 struct Precision {
@@ -43,6 +45,8 @@ constexpr Precision kPrecisions[] = {
 };
 
 int64_t (*BareLoop(const std::string& kernel))(int64_t) {
+  if (absl::StrContains(kernel, "avx512 bytes")) return BareBytesVnni;
+  if (absl::StrContains(kernel, "avx512 bits")) return BareBits;
   if (absl::StrContains(kernel, "bytes")) return BareBytes16;
   if (absl::StrContains(kernel, "words") || absl::StrContains(kernel, "winograd")) return BareWords32;
   if (absl::StrContains(kernel, "tables")) return BareTables;
@@ -58,7 +62,7 @@ double Now() {
 
 void BM_Kernel(benchmark::State& state, const Shape3& shape, const Precision& precision, size_t index) {
   ConvCase test;
-  test.geometry = Geometry(shape.in, shape.out, 3, shape.stride);
+  test.geometry = Geometry(shape.in, shape.out, 3, shape.stride, 1, 1, shape.groups);
   test.height = test.width = shape.size;
   test.max_code = precision.max_code;
   test.max_weight = precision.max_weight;
@@ -74,7 +78,7 @@ void BM_Kernel(benchmark::State& state, const Shape3& shape, const Precision& pr
   if (test.shortcut) shortcut = FillTensor(plan.tensors[2], memory.layouts[2], false, random);
   AlignedVector<uint8_t> scratch(static_cast<size_t>(kernel->scratch_bytes()));
   const ConvBuffers buffers{input.data(), output.data(), shortcut.data(), scratch.data()};
-  const double macs = static_cast<double>(shape.in * 9 * plan.tensors[1].size());
+  const double macs = static_cast<double>(shape.in / shape.groups * 9 * plan.tensors[1].size());
   auto* const bare = BareLoop(kernel->name());
   double bare_seconds = 0, bare_macs = 0, seconds = 0;
   for (auto _ : state) {
@@ -99,7 +103,7 @@ void Register() {
   for (const Shape3& shape : kShapes) {
     for (const Precision& precision : kPrecisions) {
       ConvCase test;
-      test.geometry = Geometry(shape.in, shape.out, 3, shape.stride);
+      test.geometry = Geometry(shape.in, shape.out, 3, shape.stride, 1, 1, shape.groups);
       test.height = test.width = shape.size;
       test.max_code = precision.max_code;
       test.max_weight = precision.max_weight;

@@ -16,6 +16,10 @@ absl::string_view CpuName(Cpu cpu) {
       return "portable";
     case Cpu::kAvx2:
       return "avx2";
+    case Cpu::kAvx512Vnni:
+      return "avx512vnni";
+    case Cpu::kAvx512Popcnt:
+      return "avx512popcnt";
   }
   return "unknown";
 }
@@ -23,7 +27,13 @@ absl::string_view CpuName(Cpu cpu) {
 std::vector<Cpu> RunnableCpus() {
   std::vector<Cpu> cpus = {Cpu::kReference, Cpu::kPortable};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") != 0) cpus.push_back(Cpu::kAvx2);
+  const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
+  const bool has_vnni = has_avx2 && __builtin_cpu_supports("avx512f") != 0 &&
+                        __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+                        __builtin_cpu_supports("avx512vnni") != 0;
+  if (has_avx2) cpus.push_back(Cpu::kAvx2);
+  if (has_vnni) cpus.push_back(Cpu::kAvx512Vnni);
+  if (has_vnni && __builtin_cpu_supports("avx512vpopcntdq") != 0) cpus.push_back(Cpu::kAvx512Popcnt);
 #endif
   return cpus;
 }

@@ -9,9 +9,12 @@
 namespace lowbit {
 
 // What kernels may use, from the least on. kReference is the specification, slow on purpose.
-enum class Cpu { kReference, kPortable, kAvx2 };
+//
+//   kAvx512Vnni    AVX-512 F, BW, VL and VNNI: Cascade Lake and later, Zen 4 and later
+//   kAvx512Popcnt  and VPOPCNTDQ: Ice Lake and later, Zen 4 and later
+enum class Cpu { kReference, kPortable, kAvx2, kAvx512Vnni, kAvx512Popcnt };
 
-absl::string_view CpuName(Cpu cpu);  // "reference", "portable", "avx2"
+absl::string_view CpuName(Cpu cpu);  // "reference", "portable", "avx2", "avx512vnni", "avx512popcnt"
 
 // Those that this processor can run, ascending.
 std::vector<Cpu> RunnableCpus();

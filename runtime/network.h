@@ -37,8 +37,8 @@ struct StepInfo {
 class IntegerNetwork {
  public:
   // Reads a packed model that the pipeline saved, and lays its weights out for this processor's kernels; the
-  // environment variable LOWBIT_CPU (reference, portable, avx2) forces those of another. InvalidArgument, which names
-  // the file and the place in it, for any file that is not such a model.
+  // environment variable LOWBIT_CPU (reference, portable, avx2, avx512vnni, avx512popcnt) forces those of another.
+  // InvalidArgument, which names the file and the place in it, for any file that is not such a model.
   static absl::StatusOr<std::shared_ptr<const IntegerNetwork>> Load(const std::string& path);
 
   // The same from memory; messages call it `name`.

@@ -76,7 +76,8 @@ std::string HelpText() {
       "Lowbit's runtime: classifies images with a packed model, in integers and without LibTorch.\n\n",
       "  tools/bazel run //runtime -- --model=out/<run>/model.safetensors --images=cat.png\n\n",
       CommandLineHelp(AllFlags(&unused)),
-      "\nThe environment variable LOWBIT_CPU (reference, portable, avx2) chooses the kernels.\n",
+      "\nThe environment variable LOWBIT_CPU (reference, portable, avx2, avx512vnni, avx512popcnt) chooses the "
+      "kernels.\n",
       "Exit code: 0 done, 1 the run failed, 2 a mistake in the model, the images or the command line.\n");
 }
 

@@ -7,8 +7,8 @@
 
 namespace lowbit {
 
-// Convolutions without groups on AVX2; nullptr for others, and where the processor that this is compiled for has no
-// AVX2 variant.
+// Convolutions on AVX2, without groups unless said otherwise; nullptr for others, and where the processor that this is
+// compiled for has no AVX2 variant.
 
 // Products of bytes, added in pairs to 16 bits (vpmaddubsw) and in 16 bits for as long as the weights prove that
 // nothing can overflow, then in 32. nullptr where that is soon, or at once: 8-bit codes with 8-bit weights.
@@ -24,6 +24,9 @@ std::unique_ptr<ConvKernel> MakeAvx2WinogradConv(const ConvProblem& problem);
 // Tables of sums of weights, looked up by codes of 1 or 2 bits (vpshufb). nullptr for codes of more bits, channels that
 // are no multiple of 16, strides above 2.
 std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem& problem);
+
+// As many groups as input and as output channels (vpmaddwd). nullptr for others, and where weights have zero points.
+std::unique_ptr<ConvKernel> MakeAvx2DepthwiseConv(const ConvProblem& problem);
 
 }  // namespace lowbit
 

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "runtime/kernels/avx2_conv.h"
+#include "runtime/kernels/avx512_conv.h"
 #include "runtime/kernels/portable_conv.h"
 #include "runtime/kernels/reference_conv.h"
 
@@ -17,8 +18,16 @@ struct Candidate {
 
 // The one list of kernels: the faster before the slower.
 constexpr Candidate kCandidates[] = {
-    {Cpu::kAvx2, MakeAvx2TableConv}, {Cpu::kAvx2, MakeAvx2ByteConv},     {Cpu::kAvx2, MakeAvx2WinogradConv},
-    {Cpu::kAvx2, MakeAvx2WordConv},  {Cpu::kPortable, MakePortableConv}, {Cpu::kReference, MakeReferenceConv},
+    {Cpu::kAvx512Popcnt, MakeAvx512BitConv},
+    {Cpu::kAvx512Vnni, MakeAvx512ByteConv},
+    {Cpu::kAvx512Vnni, MakeAvx512DepthwiseConv},
+    {Cpu::kAvx2, MakeAvx2TableConv},
+    {Cpu::kAvx2, MakeAvx2ByteConv},
+    {Cpu::kAvx2, MakeAvx2WinogradConv},
+    {Cpu::kAvx2, MakeAvx2WordConv},
+    {Cpu::kAvx2, MakeAvx2DepthwiseConv},
+    {Cpu::kPortable, MakePortableConv},
+    {Cpu::kReference, MakeReferenceConv},
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Every kernel against the reference, bit for bit, over sizes around the blocks that kernels cut them into.
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -16,12 +17,17 @@ namespace {
 std::vector<uint8_t> RunKernel(const ConvKernel& kernel, const ConvProblem& problem, const std::vector<uint8_t>& input,
                                const std::vector<uint8_t>& shortcut, bool in_parts) {
   std::vector<uint8_t> output(static_cast<size_t>(problem.output_layout.bytes), 0);
-  AlignedVector<uint8_t> scratch(static_cast<size_t>(kernel.scratch_bytes()), 0xee);
+  constexpr size_t kGuard = 256;
+  const size_t scratch_bytes = static_cast<size_t>(kernel.scratch_bytes());
+  AlignedVector<uint8_t> scratch(scratch_bytes + kGuard, 0xee);
   const ConvBuffers buffers{input.data(), output.data(), shortcut.data(), scratch.data()};
   const int64_t height = problem.output->height;
   const int64_t cut = in_parts ? height / 3 : 0;
   kernel.Run(buffers, cut, height);
   kernel.Run(buffers, 0, cut);
+  for (size_t i = scratch_bytes; i < scratch.size(); ++i) {
+    EXPECT_EQ(scratch[i], 0xee) << kernel.name() << " writes behind its scratch memory";
+  }
   return output;
 }
 
@@ -61,6 +67,47 @@ TEST(ConvKernels, AreExactAtSizesAroundTheirBlocks) {
     }
   }
   EXPECT_GE(compared, 6 * 6 * 7);
+}
+
+// Tiles of pixels go on in the next row, and come by the 64; channels come by the 16 and by the 32.
+TEST(ConvKernels, AreExactAtEverySizeOfARow) {
+  for (const auto& [max_code, max_weight] : {std::pair{255, 127}, {15, 1}, {3, 0}, {1, 0}}) {
+    for (int64_t width = 1; width <= 17; ++width) {
+      for (const int64_t out : {16, 31, 32, 49}) {
+        ConvCase test;
+        test.geometry = Geometry(max_code == 3 ? 32 : 8, out, 3, width % 3 == 0 ? 2 : 1);
+        test.height = width == 1 ? 70 : 11;
+        test.width = width;
+        test.max_code = max_code;
+        test.max_weight = max_weight;
+        test.shortcut = out == 31;
+        test.weight_zero_points = out == 49;
+        Compare(test, absl::StrCat("width ", width, ", ", out, " channels, codes to ", max_code));
+      }
+    }
+  }
+}
+
+// Codes of few bits with weights of 1 bit.
+TEST(ConvKernels, AreExactForBits) {
+  for (const int64_t in : {8, 12, 16, 24, 32, 40, 64, 72}) {
+    for (const int64_t kernel : {1, 2, 3, 5}) {
+      for (const int64_t stride : {1, 2, 3}) {
+        for (const int64_t dilation : {1, 2}) {
+          ConvCase test;
+          test.geometry = Geometry(in, 33, kernel, stride, kernel / 2, dilation);
+          test.height = 9;
+          test.width = 13;
+          test.max_code = in % 16 == 8 ? 2 : stride;
+          test.max_weight = 0;
+          test.zero_point = dilation == 2 ? 0.5f : 0.0f;
+          test.weight_zero_points = stride == 3;
+          test.border = in % 3 == 0 ? 4 : 0;
+          Compare(test, absl::StrCat(in, " channels, kernel ", kernel, ", stride ", stride, ", dilation ", dilation));
+        }
+      }
+    }
+  }
 }
 
 TEST(ConvKernels, AreExactAtEveryWidth) {
@@ -129,26 +176,42 @@ TEST(ConvKernels, AreExactWithEveryEpilogue) {
     test.shortcut_stride = i % 3 == 0 ? 2 : 1;
     if (i % 5 == 0) test.shortcut_before = 0;
     if (i % 7 == 0) test.max_code = 255, test.max_weight = 127;
+    if (i / 3 % 2 == 1) test.height = 9, test.width = 11;  // the 64th pixel is within a row
     Compare(test, absl::StrCat("epilogue ", i));
   }
 }
 
 TEST(ConvKernels, ThereIsOneForEachPrecision) {
-  const auto best = [](int32_t max_code, int32_t max_weight) {
+  const auto best = [](Cpu cpu, int32_t max_code, int32_t max_weight, int64_t groups = 1, int64_t channels = 16) {
     ConvCase test;
-    test.geometry = Geometry(16, 16);
+    test.geometry = Geometry(channels, channels, 3, 1, 1, 1, groups);
     test.max_code = max_code;
     test.max_weight = max_weight;
     Rng random({1});
     const Plan plan = MakeConvPlan(test, random);
     const MemoryPlan memory = PlanMemory(plan);
-    const ConvProblem problem = MakeConvProblem(plan, memory);
-    return std::string(BestConvKernel(problem, RunnableCpus().back())->name());
+    return std::string(BestConvKernel(MakeConvProblem(plan, memory), cpu)->name());
   };
-  if (RunnableCpus().back() != Cpu::kAvx2) GTEST_SKIP() << "needs AVX2";
-  EXPECT_EQ(best(255, 127), "avx2 winograd");
-  EXPECT_EQ(best(15, 7), "avx2 bytes");
-  EXPECT_EQ(best(1, 0), "avx2 tables of 4 codes");
+  const Cpu highest = RunnableCpus().back();
+  EXPECT_EQ(best(Cpu::kPortable, 255, 127), "portable");
+  EXPECT_EQ(best(Cpu::kPortable, 255, 127, 16), "portable depthwise");
+  if (highest >= Cpu::kAvx2) {
+    EXPECT_EQ(best(Cpu::kAvx2, 255, 127), "avx2 winograd");
+    EXPECT_EQ(best(Cpu::kAvx2, 15, 7), "avx2 bytes");
+    EXPECT_EQ(best(Cpu::kAvx2, 1, 0), "avx2 tables of 4 codes");
+    EXPECT_EQ(best(Cpu::kAvx2, 255, 127, 16), "avx2 depthwise");
+  }
+  if (highest >= Cpu::kAvx512Vnni) {
+    EXPECT_EQ(best(Cpu::kAvx512Vnni, 255, 127), "avx512 bytes");
+    EXPECT_EQ(best(Cpu::kAvx512Vnni, 15, 7), "avx512 bytes");
+    EXPECT_EQ(best(Cpu::kAvx512Vnni, 255, 127, 16), "avx512 depthwise");
+  }
+  if (highest >= Cpu::kAvx512Popcnt) {
+    EXPECT_EQ(best(Cpu::kAvx512Popcnt, 255, 0), "avx512 bytes");
+    EXPECT_EQ(best(Cpu::kAvx512Popcnt, 3, 0, 1, 32), "avx512 bits of 2 planes");
+    EXPECT_EQ(best(Cpu::kAvx512Popcnt, 3, 0, 1, 16), "avx512 bytes");
+    EXPECT_EQ(best(Cpu::kAvx512Popcnt, 1, 0), "avx512 bits");
+  }
 }
 
 }  // namespace

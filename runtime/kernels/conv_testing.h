@@ -30,6 +30,7 @@ struct ConvCase {
   bool float_shortcut = false;
   int64_t shortcut_before = 0;  // channels of zeros ahead of its own; as many behind
   int64_t shortcut_stride = 1;
+  int64_t border = 0;    // of the input, where it is wider than the padding
   bool extreme = false;  // all codes and weights at an end of their range
 };
 
@@ -56,7 +57,7 @@ inline PlanTensor Codes(int64_t channels, int64_t height, int64_t width, int32_t
   return tensor;
 }
 
-// A plan of one convolution with random constants.
+// A plan of one convolution with random constants, and where a border is asked for of another, for its padding's sake.
 inline Plan MakeConvPlan(const ConvCase& test, Rng& random) {
   const Conv2d& g = test.geometry;
   const auto extent = [&](int64_t in, size_t d) {
@@ -106,6 +107,12 @@ inline Plan MakeConvPlan(const ConvCase& test, Rng& random) {
     plan.tensors[2].is_codes = !test.float_shortcut;
   }
   plan.steps.push_back({"conv", "conv", 0, std::move(conv)});
+  if (test.border > 0) {
+    ConvOp another;
+    another.geometry = Geometry(g.in_channels, g.out_channels, 3, 1, test.border);
+    another.output = 1;
+    plan.steps.push_back({"another", "another", 0, std::move(another)});
+  }
   return plan;
 }
 
@@ -131,7 +138,7 @@ inline std::vector<uint8_t> FillTensor(const PlanTensor& tensor, const TensorLay
   return memory;
 }
 
-// The one convolution of such a plan.
+// The convolution of such a plan.
 inline ConvProblem MakeConvProblem(const Plan& plan, const MemoryPlan& memory) {
   ConvProblem problem;
   problem.op = &std::get<ConvOp>(plan.steps[0].op);

@@ -4,6 +4,8 @@
 #include <array>
 #include <vector>
 
+#include "runtime/kernels/window.h"
+
 namespace lowbit {
 namespace {
 
@@ -137,10 +139,7 @@ class PortableDepthwiseConv : public ConvKernel {
 }  // namespace
 
 std::unique_ptr<ConvKernel> MakePortableConv(const ConvProblem& problem) {
-  const Conv2d& g = problem.op->geometry;
-  if (g.groups > 1 && g.groups == g.in_channels && g.groups == g.out_channels) {
-    return std::make_unique<PortableDepthwiseConv>(problem);
-  }
+  if (IsDepthwise(problem)) return std::make_unique<PortableDepthwiseConv>(problem);
   return std::make_unique<PortableConv>(problem);
 }
 

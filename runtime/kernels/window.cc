@@ -26,4 +26,29 @@ Window MakeWindow(const ConvProblem& problem, int64_t step_bytes) {
   return window;
 }
 
+std::vector<int64_t> TapOffsets(const ConvProblem& problem) {
+  const Conv2d& g = problem.op->geometry;
+  const TensorLayout& layout = problem.input_layout;
+  std::vector<int64_t> offsets;
+  for (int64_t ky = 0; ky < g.kernel[0]; ++ky) {
+    for (int64_t kx = 0; kx < g.kernel[1]; ++kx) {
+      offsets.push_back(ky * g.dilation[0] * layout.row + kx * g.dilation[1] * layout.pixel);
+    }
+  }
+  return offsets;
+}
+
+AlignedVector<int32_t> LayOutDepthwiseWeights(const ConvProblem& problem, int64_t block) {
+  const int64_t channels = problem.op->geometry.out_channels;
+  const int64_t taps = static_cast<int64_t>(problem.op->weight.size()) / channels;
+  AlignedVector<int32_t> weights(static_cast<size_t>((channels + block - 1) / block * block * taps));
+  for (int64_t o = 0; o < channels; ++o) {
+    for (int64_t tap = 0; tap < taps; ++tap) {
+      weights[static_cast<size_t>((o / block * taps + tap) * block + o % block)] =
+          problem.op->weight[static_cast<size_t>(o * taps + tap)];
+    }
+  }
+  return weights;
+}
+
 }  // namespace lowbit

@@ -54,6 +54,19 @@ int32_t WindowSum(const Window& window, int64_t step_bytes, const T* start) {
   return sum;
 }
 
+// ---- As many groups as input and as output channels: each channel has its own window ----
+
+inline bool IsDepthwise(const ConvProblem& problem) {
+  const Conv2d& g = problem.op->geometry;
+  return g.groups > 1 && g.groups == g.in_channels && g.groups == g.out_channels;
+}
+
+// Of each tap, from the window's first byte.
+std::vector<int64_t> TapOffsets(const ConvProblem& problem);
+
+// The weights for blocks of `block` channels, [block of channels, tap, channel of the block].
+AlignedVector<int32_t> LayOutDepthwiseWeights(const ConvProblem& problem, int64_t block);
+
 // The first byte of the window of output pixel (y, x), from the start of the tensor's memory.
 inline int64_t WindowStart(const ConvProblem& problem, int64_t y, int64_t x) {
   const Conv2d& g = problem.op->geometry;
