@@ -17,9 +17,11 @@ std::unique_ptr<ConvKernel> MakeAvx2ByteConv(const ConvProblem& problem);
 // Products of 16-bit numbers, added in pairs to 32 bits (vpmaddwd): exact for all.
 std::unique_ptr<ConvKernel> MakeAvx2WordConv(const ConvProblem& problem);
 
-// Windows of 3 by 3 with 16 products for 4 outputs (Winograd), in whole numbers: exact for all. nullptr for other
-// windows, strides and dilations, channels that are no multiple of 16, odd sizes.
+// Windows of 3 by 3 with 16 products for 4 outputs (Winograd), in whole numbers. nullptr for other windows, strides and
+// dilations, channels that are no multiple of 16, odd sizes. The former multiplies words and is exact for all, the
+// latter bytes, which fits up to about 4 bits with 4.
 std::unique_ptr<ConvKernel> MakeAvx2WinogradConv(const ConvProblem& problem);
+std::unique_ptr<ConvKernel> MakeAvx2WinogradByteConv(const ConvProblem& problem);
 
 // Tables of sums of weights, looked up by codes of 1 or 2 bits (vpshufb). nullptr for codes of more bits, channels that
 // are no multiple of 16, strides above 2.

@@ -90,8 +90,8 @@ class Avx2TableConv : public ConvKernel {
         for (int64_t pixel = first; pixel < last;) {
           const int64_t y = pixel / width;
           const int64_t row_end = std::min(last, (y + 1) * width);
-          Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums + (pixel - first), nullptr,
-                                pixel - y * width, row_end - y * width);
+          Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums + (pixel - first), pixel - y * width,
+                                row_end - y * width);
           pixel = row_end;
         }
       }

@@ -39,6 +39,12 @@ struct Avx2Tile {
     for (int p = 0; p < kPixels; ++p) StorePixel(sums[p][0], sums[p][1], out[p]);
   }
 
+  // The pixels x to x + 3 of a row from their 32-bit sums.
+  LOWBIT_AVX2_INLINE void Finish(const Avx2Finish::Row& row, int64_t x) const {
+    Avx2Finish::FinishTwo(row, x, {{sums[0][0], sums[0][1]}, {sums[1][0], sums[1][1]}});
+    Avx2Finish::FinishTwo(row, x + 2, {{sums[2][0], sums[2][1]}, {sums[3][0], sums[3][1]}});
+  }
+
   static LOWBIT_AVX2_INLINE __m256i Spread(const void* bytes) {
     int32_t four;
     std::memcpy(&four, bytes, sizeof(four));

@@ -146,8 +146,8 @@ TEST(ConvKernels, ThereIsOneForEachPrecision) {
     return std::string(BestConvKernel(problem, RunnableCpus().back())->name());
   };
   if (RunnableCpus().back() != Cpu::kAvx2) GTEST_SKIP() << "needs AVX2";
-  EXPECT_EQ(best(255, 127), "avx2 winograd");
-  EXPECT_EQ(best(15, 7), "avx2 bytes");
+  EXPECT_EQ(best(255, 127), "avx2 winograd words");
+  EXPECT_EQ(best(15, 7), "avx2 winograd bytes");
   EXPECT_EQ(best(1, 0), "avx2 tables of 4 codes");
 }
 
