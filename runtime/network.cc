@@ -57,6 +57,7 @@ ConvProblem MakeProblem(const Plan& plan, const MemoryPlan& memory, const ConvOp
   if (op.epilogue.shortcut.tensor >= 0) {
     problem.shortcut_layout = layout(op.epilogue.shortcut.tensor);
     problem.shortcut_channels = tensor(op.epilogue.shortcut.tensor)->channels;
+    problem.shortcut_max_code = tensor(op.epilogue.shortcut.tensor)->max_code;
   }
   return problem;
 }

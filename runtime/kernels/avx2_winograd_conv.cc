@@ -283,17 +283,19 @@ class Avx2WinogradConv : public ConvKernel {
     }
     const int64_t number_step = kTiles * channels_;
     if constexpr (T::kRound == 2) {
-      const auto load = [](const uint8_t* from) LOWBIT_AVX2 { return _mm256_cvtepu8_epi16(Load16(from)); };
-      const auto store = [](Code* to, __m256i v) LOWBIT_AVX2 { _mm256_store_si256(reinterpret_cast<__m256i*>(to), v); };
+      const auto load = [&](const uint8_t* from) LOWBIT_AVX2 { return _mm256_cvtepu8_epi16(Load16(from)); };
+      const auto store = [&](Code* to, __m256i v)
+                             LOWBIT_AVX2 { _mm256_store_si256(reinterpret_cast<__m256i*>(to), v); };
       for (int64_t tile = 0; tile < kTiles; ++tile) {
         for (int64_t c = 0; c < channels_; c += 16) {
           TransformTile(starts[tile] + c, load, out + tile * channels_ + c, number_step, store);
         }
       }
     } else if (channels_ % 32 == 0) {
-      const auto load = [](const uint8_t* from)
+      const auto load = [&](const uint8_t* from)
                             LOWBIT_AVX2 { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); };
-      const auto store = [](Code* to, __m256i v) LOWBIT_AVX2 { _mm256_store_si256(reinterpret_cast<__m256i*>(to), v); };
+      const auto store = [&](Code* to, __m256i v)
+                             LOWBIT_AVX2 { _mm256_store_si256(reinterpret_cast<__m256i*>(to), v); };
       for (int64_t tile = 0; tile < kTiles; ++tile) {
         for (int64_t c = 0; c < channels_; c += 32) {
           TransformTile(starts[tile] + c, load, out + tile * channels_ + c, number_step, store);

@@ -133,6 +133,25 @@ TEST(ConvKernels, AreExactWithEveryEpilogue) {
   }
 }
 
+// Few codes are told apart by the sums at which they begin.
+TEST(ConvKernels, AreExactWhereFewCodesArePutOut) {
+  for (int i = 0; i < 64; ++i) {
+    ConvCase test;
+    test.geometry = Geometry((i & 1) != 0 ? 64 : 16, 32);
+    test.height = 9;
+    test.width = 12;
+    test.max_code = (i & 2) != 0 ? 3 : 1;
+    test.max_weight = (i & 4) != 0 ? 1 : 0;
+    test.max_out = (i & 8) != 0 ? 3 : 1;
+    test.shortcut = (i & 16) != 0;
+    test.shortcut_stride = i % 3 == 0 ? 2 : 1;
+    test.shortcut_before = i % 5 == 0 ? 5 : i % 5 == 1 ? 8 : 0;
+    test.zero_point = i % 11 == 0 ? 0.5f : 0;
+    test.extreme = (i & 32) != 0 && i % 7 == 0;
+    Compare(test, absl::StrCat("few codes ", i));
+  }
+}
+
 TEST(ConvKernels, ThereIsOneForEachPrecision) {
   const auto best = [](int32_t max_code, int32_t max_weight) {
     ConvCase test;
