@@ -23,9 +23,10 @@ std::unique_ptr<ConvKernel> MakeAvx2WordConv(const ConvProblem& problem);
 std::unique_ptr<ConvKernel> MakeAvx2WinogradConv(const ConvProblem& problem);
 std::unique_ptr<ConvKernel> MakeAvx2WinogradByteConv(const ConvProblem& problem);
 
-// Tables of sums of weights, looked up by codes of 1 or 2 bits (vpshufb). nullptr for codes of more bits, channels that
-// are no multiple of 16, strides above 2.
-std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem& problem);
+// Tables of sums of weights, looked up by 4 codes of 1 bit or by 2 codes of 2 bits (vpshufb). nullptr for codes of more
+// bits, channels that are no multiple of 16, strides above 2.
+std::unique_ptr<ConvKernel> MakeAvx2TableOf4Conv(const ConvProblem& problem);
+std::unique_ptr<ConvKernel> MakeAvx2TableOf2Conv(const ConvProblem& problem);
 
 }  // namespace lowbit
 

@@ -61,7 +61,7 @@ class Avx2TableConv : public ConvKernel {
     steps_ = static_cast<int64_t>(taps_.size()) * groups_;
     // Tables of 2 codes gain nothing over products of bytes where they fall out of the second cache, nor where too few
     // channels look up what is made ready for all.
-    if (code_bits_ == 2 && steps_ > kMostStepsOfTwo) return;
+    if (code_bits_ == 2 && (steps_ > kMostStepsOfTwo || g.out_channels <= kBlock)) return;
     MakeTables();
     if (!is_exact_) return;
     FindChunks();
@@ -653,17 +653,28 @@ class Avx2TableConv : public ConvKernel {
   bool is_exact_ = false;
 };
 
-}  // namespace
-
-std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem& problem) {
+std::unique_ptr<ConvKernel> Make(const ConvProblem& problem) {
   auto kernel = std::make_unique<Avx2TableConv>(problem);
   if (!kernel->is_exact()) return nullptr;
   return kernel;
 }
 
+}  // namespace
+
+std::unique_ptr<ConvKernel> MakeAvx2TableOf4Conv(const ConvProblem& problem) {
+  if (problem.input->max_code > 1) return nullptr;
+  return Make(problem);
+}
+
+std::unique_ptr<ConvKernel> MakeAvx2TableOf2Conv(const ConvProblem& problem) {
+  if (problem.input->max_code <= 1) return nullptr;
+  return Make(problem);
+}
+
 #else
 
-std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem&) { return nullptr; }
+std::unique_ptr<ConvKernel> MakeAvx2TableOf4Conv(const ConvProblem&) { return nullptr; }
+std::unique_ptr<ConvKernel> MakeAvx2TableOf2Conv(const ConvProblem&) { return nullptr; }
 
 #endif
 

@@ -17,9 +17,9 @@ struct Candidate {
 
 // The one list of kernels: the faster before the slower.
 constexpr Candidate kCandidates[] = {
-    {Cpu::kAvx2, MakeAvx2TableConv},      {Cpu::kAvx2, MakeAvx2WinogradByteConv}, {Cpu::kAvx2, MakeAvx2ByteConv},
-    {Cpu::kAvx2, MakeAvx2WinogradConv},   {Cpu::kAvx2, MakeAvx2WordConv},         {Cpu::kPortable, MakePortableConv},
-    {Cpu::kReference, MakeReferenceConv},
+    {Cpu::kAvx2, MakeAvx2TableOf4Conv}, {Cpu::kAvx2, MakeAvx2WinogradByteConv}, {Cpu::kAvx2, MakeAvx2TableOf2Conv},
+    {Cpu::kAvx2, MakeAvx2ByteConv},     {Cpu::kAvx2, MakeAvx2WinogradConv},     {Cpu::kAvx2, MakeAvx2WordConv},
+    {Cpu::kPortable, MakePortableConv}, {Cpu::kReference, MakeReferenceConv},
 };
 
 }  // namespace
