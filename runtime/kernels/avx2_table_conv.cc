@@ -50,6 +50,7 @@ class Avx2TableConv : public ConvKernel {
     codes_ = 4 / code_bits_;
     stride_ = g.stride[1];
     if (!TakesShape()) return;
+    width_ = (problem.output->width + 3) / 4 * 4;
     groups_ = g.in_channels / codes_;
     row_pixels_ = in.row / in.pixel;
     // From the first row of the border to the end of the last one.
@@ -83,10 +84,9 @@ class Avx2TableConv : public ConvKernel {
     uint8_t* const index = planes + PlanesBytes();
     auto* const block_memory = reinterpret_cast<Block*>(index + steps_ * kPixels);
     MakePlanes(buffers.input, begin, end, planes);
-    const int64_t width = problem_.output->width;
     const int64_t blocks = Blocks();
-    for (int64_t first = begin * width; first < end * width; first += kPixels) {
-      const int64_t last = std::min(first + kPixels, end * width);
+    for (int64_t first = begin * width_; first < end * width_; first += kPixels) {
+      const int64_t last = std::min(first + kPixels, end * width_);
       MakeIndex(planes, first, last, index);
       for (int64_t block = 0; block < blocks; ++block) {
         if (beginnings_.empty()) {
@@ -119,9 +119,9 @@ class Avx2TableConv : public ConvKernel {
     const Conv2d& g = problem_.op->geometry;
     const TensorLayout& in = problem_.input_layout;
     if (g.groups != 1 || problem_.input->max_code > 3 || g.in_channels % 16 != 0) return false;
-    if (finish_.needs_patch_sums() || stride_ > 2 || problem_.output->width % 4 != 0) return false;
+    if (finish_.needs_patch_sums() || stride_ > 2) return false;
     // 64 pixels are computed, however few there are.
-    if (problem_.output->width * problem_.output->height < kPixels / 2) return false;
+    if (problem_.output->width < 4 || problem_.output->width * problem_.output->height < kPixels / 2) return false;
     // Even and odd columns are told apart by where a pixel is in memory.
     return stride_ == 1 || in.row / in.pixel % 2 == 0;
   }
@@ -361,7 +361,7 @@ class Avx2TableConv : public ConvKernel {
 
   template <int kRun>
   LOWBIT_AVX2_INLINE void CopyRuns(const uint8_t* planes, int64_t first, int64_t last, uint8_t* index) const {
-    const int64_t width = problem_.output->width;
+    const int64_t width = width_;
     const int64_t row_step = problem_.op->geometry.stride[0] * row_pixels_ / stride_;
     const int64_t group_step = stride_ * plane_bytes_;
     for (int64_t to = 0; to < kPixels; to += kRun) {
@@ -379,12 +379,11 @@ class Avx2TableConv : public ConvKernel {
 
   // Of fewer than 64 pixels the last ones are repeated.
   LOWBIT_AVX2_INLINE void MakeIndex(const uint8_t* planes, int64_t first, int64_t last, uint8_t* index) const {
-    const int64_t width = problem_.output->width;
-    if (width % 32 == 0) {
+    if (width_ % 32 == 0) {
       CopyRuns<32>(planes, first, last, index);
-    } else if (width % 16 == 0) {
+    } else if (width_ % 16 == 0) {
       CopyRuns<16>(planes, first, last, index);
-    } else if (width % 8 == 0) {
+    } else if (width_ % 8 == 0) {
       CopyRuns<8>(planes, first, last, index);
     } else {
       CopyRuns<4>(planes, first, last, index);
@@ -453,15 +452,15 @@ class Avx2TableConv : public ConvKernel {
     for (int64_t i = 0; i < 8; ++i) reinterpret_cast<__m256i*>(sums[i / 2])[i % 2] = all[i];
   }
 
-  // f(pixel, count, y, x): each run of [first, last) that lies in one row, `pixel` counted from `first`.
+  // f(pixel, count, y, x): each run of [first, last) that lies in one row, `pixel` counted from `first`. Of pixels that
+  // only fill rows up there is none.
   template <typename F>
   LOWBIT_AVX2_INLINE void ForEachRun(int64_t first, int64_t last, const F& f) const {
     const int64_t width = problem_.output->width;
-    for (int64_t pixel = first; pixel < last;) {
-      const int64_t y = pixel / width;
-      const int64_t row_end = std::min(last, (y + 1) * width);
-      f(pixel - first, row_end - pixel, y, pixel - y * width);
-      pixel = row_end;
+    int64_t y = first / width_, x = first % width_;
+    for (int64_t pixel = first; pixel < last; pixel += width_ - x, x = 0, ++y) {
+      const int64_t count = std::min(last - pixel, width - x);
+      if (count > 0) f(pixel - first, count, y, x);
     }
   }
 
@@ -526,18 +525,10 @@ class Avx2TableConv : public ConvKernel {
     for (int64_t i = 0; i < kBlock / kTogether; ++i) {
       const int64_t four = block * (kBlock / kTogether) + i;
       LookUp(four, index, memory->words + i * kTogether);
-      const bool is_bytes = is_one_chunk_[static_cast<size_t>(four)];
-      for (int64_t c = i * kTogether; c < (i + 1) * kTogether; ++c) {
-        const Beginnings& beginnings = beginnings_[static_cast<size_t>(block * kBlock + c)];
-        for (int64_t half = 0; half < kPixels; half += 32) {
-          const auto* const sums = reinterpret_cast<const __m256i*>(memory->words[c]) + half / (is_bytes ? 32 : 16);
-          const auto* const by = reinterpret_cast<const __m256i*>(memory->shortcut[c] + half);
-          const __m256i codes = is_bytes ? (has_shortcut ? Count<true, true>(beginnings, sums, by)
-                                                         : Count<true, false>(beginnings, sums, by))
-                                         : (has_shortcut ? Count<false, true>(beginnings, sums, by)
-                                                         : Count<false, false>(beginnings, sums, by));
-          _mm256_store_si256(reinterpret_cast<__m256i*>(memory->codes[c] + half), codes);
-        }
+      if (problem_.output->max_code == 1) {
+        CountFour<1>(four, has_shortcut, memory);
+      } else {
+        CountFour<kMostCounted>(four, has_shortcut, memory);
       }
     }
     TransposeBytes<kPixels, kBlock>(memory->codes, memory->pixels);
@@ -548,30 +539,45 @@ class Avx2TableConv : public ConvKernel {
     });
   }
 
-  // The codes of 32 pixels of a channel: how many of the beginnings their sums are beyond.
-  template <bool kBytes, bool kShortcut>
-  LOWBIT_AVX2_INLINE __m256i Count(const Beginnings& beginnings, const __m256i* sums, const __m256i* shortcut) const {
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i by = kShortcut ? *shortcut : zero;
-    __m256i codes = zero;
-    for (int32_t k = 0; k < problem_.output->max_code; ++k) {
-      const auto load = [&](const int8_t(&table)[kTable]) LOWBIT_AVX2 {
-        if (!kShortcut) return _mm256_set1_epi8(table[0]);
-        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
-        return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), by);
-      };
-      const __m256i low = load(beginnings.low[k]);
-      __m256i beyond;
-      if (kBytes) {
-        beyond = _mm256_cmpgt_epi8(sums[0], low);
-      } else {
-        const __m256i high = load(beginnings.high[k]);
-        beyond = _mm256_packs_epi16(_mm256_cmpgt_epi16(sums[0], _mm256_unpacklo_epi8(low, high)),
-                                    _mm256_cmpgt_epi16(sums[1], _mm256_unpackhi_epi8(low, high)));
-      }
-      codes = _mm256_sub_epi8(codes, beyond);
+  // The codes of the four-th 4 channels, of which there are at most kMost beyond 0.
+  template <int32_t kMost>
+  LOWBIT_AVX2_INLINE void CountFour(int64_t four, bool has_shortcut, Block* memory) const {
+    if (is_one_chunk_[static_cast<size_t>(four)]) {
+      has_shortcut ? Count<kMost, true, true>(four, memory) : Count<kMost, true, false>(four, memory);
+    } else {
+      has_shortcut ? Count<kMost, false, true>(four, memory) : Count<kMost, false, false>(four, memory);
     }
-    return codes;
+  }
+
+  // A code is the number of beginnings that the sum is beyond.
+  template <int32_t kMost, bool kBytes, bool kShortcut>
+  LOWBIT_AVX2_INLINE void Count(int64_t four, Block* memory) const {
+    for (int64_t c = four * kTogether; c < (four + 1) * kTogether; ++c) {
+      const Beginnings& beginnings = beginnings_[static_cast<size_t>(c)];
+      const auto* sums = reinterpret_cast<const __m256i*>(memory->words[c % kBlock]);
+      for (int64_t half = 0; half < kPixels; half += 32, sums += kBytes ? 1 : 2) {
+        const __m256i by = *reinterpret_cast<const __m256i*>(memory->shortcut[c % kBlock] + half);
+        __m256i codes = _mm256_setzero_si256();
+        for (int32_t k = 0; k < kMost; ++k) {
+          const auto load = [&](const int8_t(&table)[kTable]) LOWBIT_AVX2 {
+            if (!kShortcut) return _mm256_set1_epi8(table[0]);
+            const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+            return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), by);
+          };
+          const __m256i low = load(beginnings.low[k]);
+          __m256i beyond;
+          if (kBytes) {
+            beyond = _mm256_cmpgt_epi8(sums[0], low);
+          } else {
+            const __m256i high = load(beginnings.high[k]);
+            beyond = _mm256_packs_epi16(_mm256_cmpgt_epi16(sums[0], _mm256_unpacklo_epi8(low, high)),
+                                        _mm256_cmpgt_epi16(sums[1], _mm256_unpackhi_epi8(low, high)));
+          }
+          codes = _mm256_sub_epi8(codes, beyond);
+        }
+        _mm256_store_si256(reinterpret_cast<__m256i*>(memory->codes[c % kBlock] + half), codes);
+      }
+    }
   }
 
   // The codes of the shortcut, 0 where it has no such channel. False if it has none of the block's.
@@ -640,6 +646,7 @@ class Avx2TableConv : public ConvKernel {
   int64_t codes_ = 4;   // in 4 bits
   int64_t groups_ = 0;  // of so many codes, in a pixel
   int64_t stride_ = 1;
+  int64_t width_ = 0;       // of the output, filled up to a multiple of 4
   int64_t row_pixels_ = 0;  // of the input with its border
   int64_t pixels_ = 0;      // likewise
   int64_t plane_bytes_ = 0;

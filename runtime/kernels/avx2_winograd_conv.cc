@@ -109,7 +109,8 @@ class Avx2WinogradConv : public ConvKernel {
     auto* const products = reinterpret_cast<Products*>(buffers.scratch);
     auto* const sums = reinterpret_cast<RowSums*>(products + kNumbers);
     auto* const codes = reinterpret_cast<Code*>(sums + 2);
-    const int64_t across = problem_.output->width / 2;
+    const int64_t width = problem_.output->width, height = problem_.output->height;
+    const int64_t across = (width + 1) / 2;
     const int64_t last = (end + 1) / 2 * across;
     // Rows come in pairs; of a pair that is cut by [begin, end) one is left.
     for (int64_t first = begin / 2 * across; first < last; first += kGroups * kTiles) {
@@ -121,7 +122,7 @@ class Avx2WinogradConv : public ConvKernel {
         // Where a row of tiles begins, ...
         int64_t y = first / across * 2, row_start = first / across * across;
         Avx2Finish::Row rows[2] = {finish_.MakeRow(buffers, y, block * kBlock),
-                                   finish_.MakeRow(buffers, y + 1, block * kBlock)};
+                                   finish_.MakeRow(buffers, std::min(y + 1, height - 1), block * kBlock)};
         for (int64_t group = first; group < band_end; group += kTiles) {
           for (size_t chunk = 0; chunk < chunk_ends_.size(); ++chunk) {
             Multiply(codes + (group - first) / kTiles * GroupCodes(), block, chunk, products);
@@ -137,13 +138,13 @@ class Avx2WinogradConv : public ConvKernel {
               row_start += across;
               y += 2;
               rows[0] = finish_.MakeRow(buffers, y, block * kBlock);
-              rows[1] = finish_.MakeRow(buffers, y + 1, block * kBlock);
+              rows[1] = finish_.MakeRow(buffers, std::min(y + 1, height - 1), block * kBlock);
             }
             const int64_t tiles_end = std::min(std::min(group + kTiles, band_end), row_start + across);
             for (int64_t i = 0; i < 2; ++i) {
               if (y + i < begin || y + i >= end) continue;
               Avx2Finish::FinishRow(rows[i], sums[i] + 2 * (tile - group), 2 * (tile - row_start),
-                                    2 * (tiles_end - row_start));
+                                    std::min(2 * (tiles_end - row_start), width));
             }
             tile = tiles_end;
           }
@@ -163,7 +164,9 @@ class Avx2WinogradConv : public ConvKernel {
     if (g.kernel != three || g.stride != one || g.dilation != one || g.groups != 1) return false;
     if (channels_ % kChannels != 0 || finish_.needs_patch_sums()) return false;
     const PlanTensor& out = *problem_.output;
-    return out.width % 2 == 0 && out.height % 2 == 0 && out.width * out.height >= 4 * kTiles;
+    // Two tiles in a register end at the same pixels.
+    if (T::kRound == 4 && channels_ % 32 != 0 && (out.width % 2 != 0 || out.height % 2 != 0)) return false;
+    return out.width * out.height >= 4 * kTiles;
   }
 
   int64_t Blocks() const { return (problem_.op->geometry.out_channels + kBlock - 1) / kBlock; }
@@ -275,11 +278,13 @@ class Avx2WinogradConv : public ConvKernel {
 
   // V of the 4 tiles from `first` on, [number][tile][channel]. Of fewer than 4 the last one is repeated.
   LOWBIT_AVX2_INLINE void TransformCodes(const uint8_t* input, int64_t first, int64_t last, Code* out) const {
-    const int64_t across = problem_.output->width / 2;
-    const uint8_t* starts[kTiles];
+    const int64_t width = problem_.output->width, height = problem_.output->height;
+    const int64_t across = (width + 1) / 2;
+    Corner corners[kTiles];
     for (int64_t tile = 0; tile < kTiles; ++tile) {
       const int64_t at = std::min(first + tile, last - 1);
-      starts[tile] = input + WindowStart(problem_, at / across * 2, at % across * 2);
+      const int64_t y = at / across * 2, x = at % across * 2;
+      corners[tile] = {input + WindowStart(problem_, y, x), y + 1 < height ? 3 : 2, x + 1 < width ? 3 : 2};
     }
     const int64_t number_step = kTiles * channels_;
     if constexpr (T::kRound == 2) {
@@ -288,7 +293,7 @@ class Avx2WinogradConv : public ConvKernel {
                              LOWBIT_AVX2 { _mm256_store_si256(reinterpret_cast<__m256i*>(to), v); };
       for (int64_t tile = 0; tile < kTiles; ++tile) {
         for (int64_t c = 0; c < channels_; c += 16) {
-          TransformTile(starts[tile] + c, load, out + tile * channels_ + c, number_step, store);
+          TransformTile(corners[tile], c, load, out + tile * channels_ + c, number_step, store);
         }
       }
     } else if (channels_ % 32 == 0) {
@@ -298,13 +303,13 @@ class Avx2WinogradConv : public ConvKernel {
                              LOWBIT_AVX2 { _mm256_store_si256(reinterpret_cast<__m256i*>(to), v); };
       for (int64_t tile = 0; tile < kTiles; ++tile) {
         for (int64_t c = 0; c < channels_; c += 32) {
-          TransformTile(starts[tile] + c, load, out + tile * channels_ + c, number_step, store);
+          TransformTile(corners[tile], c, load, out + tile * channels_ + c, number_step, store);
         }
       }
     } else {
       // 16 channels of two tiles in a register.
       for (int64_t tile = 0; tile < kTiles; tile += 2) {
-        const int64_t to_next = starts[tile + 1] - starts[tile];
+        const int64_t to_next = corners[tile + 1].start - corners[tile].start;
         const auto load = [to_next](const uint8_t* from) LOWBIT_AVX2 {
           return _mm256_inserti128_si256(_mm256_castsi128_si256(Load16(from)), Load16(from + to_next), 1);
         };
@@ -313,7 +318,7 @@ class Avx2WinogradConv : public ConvKernel {
           _mm_store_si128(reinterpret_cast<__m128i*>(to + channels_), _mm256_extracti128_si256(v, 1));
         };
         for (int64_t c = 0; c < channels_; c += 16) {
-          TransformTile(starts[tile] + c, load, out + tile * channels_ + c, number_step, store);
+          TransformTile(corners[tile], c, load, out + tile * channels_ + c, number_step, store);
         }
       }
     }
@@ -323,18 +328,27 @@ class Avx2WinogradConv : public ConvKernel {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   }
 
-  // Some channels of a tile. `load(from)` makes numbers of codes; `store(to, v)`, numbers `number_step` apart.
+  // The first pixel of a tile, and how far from it the last row and column are: of outputs beyond the image's last row
+  // or column, which nobody wants, the pixels are not there.
+  struct Corner {
+    const uint8_t* start;
+    int64_t last_row, last_column;
+  };
+
+  // Channels from c on of a tile. `load(from)` makes numbers of codes; `store(to, v)`, numbers `number_step` apart.
   template <typename Load, typename Store>
-  LOWBIT_AVX2_INLINE void TransformTile(const uint8_t* from, const Load& load, Code* to, int64_t number_step,
-                                        const Store& store) const {
+  LOWBIT_AVX2_INLINE void TransformTile(const Corner& corner, int64_t c, const Load& load, Code* to,
+                                        int64_t number_step, const Store& store) const {
     const TensorLayout& in = problem_.input_layout;
-    const int64_t row = in.row, pixel = in.pixel;
+    const int64_t row = in.row, last_row = corner.last_row * in.row;
+    const uint8_t* from = corner.start + c;
     const __m256i offset = _mm256_set1_epi8(static_cast<char>(offset_));
     const auto raise = [&](__m256i v) LOWBIT_AVX2 { return T::kRound == 4 ? T::AddCodes(v, offset) : v; };
     __m256i columns[4][4];  // B' d, [row][column]
-    for (int64_t x = 0; x < 4; ++x, from += pixel) {
+    for (int64_t x = 0; x < 4; ++x, from += in.pixel) {
+      if (x == 3) from = corner.start + c + corner.last_column * in.pixel;
       asm("" : "+r"(from));  // or all addresses are made, and spilled, beforehand
-      const __m256i d0 = load(from), d1 = load(from + row), d2 = load(from + 2 * row), d3 = load(from + 3 * row);
+      const __m256i d0 = load(from), d1 = load(from + row), d2 = load(from + 2 * row), d3 = load(from + last_row);
       columns[0][x] = T::SubCodes(d0, d2);
       columns[1][x] = T::AddCodes(d1, d2);
       columns[2][x] = T::SubCodes(d2, d1);

@@ -63,7 +63,25 @@ TEST(ConvKernels, AreExactAtSizesAroundTheirBlocks) {
   EXPECT_GE(compared, 6 * 6 * 7);
 }
 
-TEST(ConvKernels, AreExactAtEveryWidth) {
+TEST(ConvKernels, AreExactAtOddSizes) {
+  for (const int64_t channels : {16, 32}) {
+    for (const int32_t max_code : {1, 3, 15, 255}) {
+      for (int64_t height = 3; height <= 7; ++height) {
+        for (int64_t width = 6; width <= 11; ++width) {
+          ConvCase test;
+          test.geometry = Geometry(channels, 16);
+          test.height = height;
+          test.width = width;
+          test.max_code = max_code;
+          if (max_code == 1) test.max_weight = 0;
+          Compare(test, absl::StrCat(channels, " channels, ", height, " by ", width, ", codes to ", max_code));
+        }
+      }
+    }
+  }
+}
+
+TEST(ConvKernels, AreExactAtEveryPrecision) {
   for (const int32_t max_code : {1, 3, 7, 15, 127, 255}) {
     for (const int32_t max_weight : {0, 1, 3, 7, 15, 127}) {
       for (const bool extreme : {false, true}) {
@@ -139,7 +157,7 @@ TEST(ConvKernels, AreExactWhereFewCodesArePutOut) {
     ConvCase test;
     test.geometry = Geometry((i & 1) != 0 ? 64 : 16, 32);
     test.height = 9;
-    test.width = 12;
+    test.width = 4 + i % 13;
     test.max_code = (i & 2) != 0 ? 3 : 1;
     test.max_weight = (i & 4) != 0 ? 1 : 0;
     test.max_out = (i & 8) != 0 ? 3 : 1;
