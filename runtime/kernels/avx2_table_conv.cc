@@ -18,7 +18,10 @@
 // the beginnings that a sum is beyond. They are found by the formula that the other kernels compute.
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <map>
+#include <utility>
 
 #include "runtime/aligned_vector.h"
 #include "runtime/kernels/avx2_conv.h"
@@ -36,6 +39,8 @@ constexpr int64_t kBlock = Avx2Finish::kChannels;
 constexpr int64_t kTogether = 4;  // channels whose sums are in registers at the same time
 constexpr int64_t kPixels = 64;
 constexpr int64_t kTable = 16;
+constexpr size_t kMostTableBytes = size_t{1} << 18;  // of which half of the second cache is full
+constexpr size_t kMostPoolBytes = size_t{1} << 14;   // half of the first
 constexpr int64_t kMostStepsOfTwo = 320;
 constexpr int32_t kMostCounted = 3;  // codes beyond 0
 constexpr int32_t kMostShortcut = kTable - 1;
@@ -66,6 +71,7 @@ class Avx2TableConv : public ConvKernel {
     MakeTables();
     if (!is_exact_) return;
     FindChunks();
+    if (tables_.size() > kMostTableBytes) PoolTables();
     if (Counts()) FindBeginnings();
   }
 
@@ -166,6 +172,23 @@ class Avx2TableConv : public ConvKernel {
     }
   }
 
+  // Weights of 1 or 2 bits make few different tables: keeps each of them once, and where it is, if they are that few.
+  void PoolTables() {
+    std::map<std::array<int8_t, kTable>, uint16_t> known;
+    AlignedVector<int8_t> pool;
+    std::vector<uint16_t> table_of;
+    for (auto table = tables_.begin(); table != tables_.end(); table += kTable) {
+      std::array<int8_t, kTable> numbers;
+      std::copy(table, table + kTable, numbers.begin());
+      const auto [it, is_new] = known.emplace(numbers, static_cast<uint16_t>(pool.size()));
+      if (is_new) pool.insert(pool.end(), numbers.begin(), numbers.end());
+      if (pool.size() > kMostPoolBytes) return;
+      table_of.push_back(it->second);
+    }
+    tables_ = std::move(pool);
+    table_of_ = std::move(table_of);
+  }
+
   // (Of 4 bits that are no codes, such as 3 for codes up to 2, nothing is ever looked up.)
   void MakeTable(const int8_t* weights, int8_t* table) const {
     table[0] = 0;
@@ -176,7 +199,7 @@ class Avx2TableConv : public ConvKernel {
     }
   }
 
-  // [4 channels, step, channel of the 4, 16]
+  // [4 channels, step, channel of the 4, 16], before they are pooled.
   size_t TableAt(int64_t o, int64_t step) const {
     return static_cast<size_t>(((o / kTogether * steps_ + step) * kTogether + o % kTogether) * kTable);
   }
@@ -406,14 +429,13 @@ class Avx2TableConv : public ConvKernel {
 
   // The sums of the four-th 4 channels: in bytes where there is one chunk.
   LOWBIT_AVX2_INLINE void LookUp(int64_t four, const uint8_t* index, int16_t (*sums)[kPixels]) const {
-    const int8_t* const tables = tables_.data() + four * steps_ * kTogether * kTable;
-    if (is_one_chunk_[static_cast<size_t>(four)]) return LookUpChunk(tables, index, steps_, sums);
+    if (is_one_chunk_[static_cast<size_t>(four)]) return LookUpChunk(four, 0, steps_, index, sums);
     for (int64_t i = 0; i < 16; ++i) reinterpret_cast<__m256i*>(sums[i / 4])[i % 4] = _mm256_setzero_si256();
     int64_t step = 0;
     for (size_t chunk = chunk_starts_[static_cast<size_t>(four)]; chunk < chunk_starts_[static_cast<size_t>(four) + 1];
          ++chunk) {
       alignas(64) int16_t bytes[kTogether][kPixels];
-      LookUpChunk(tables + step * kTogether * kTable, index + step * kPixels, chunk_ends_[chunk] - step, bytes);
+      LookUpChunk(four, step, chunk_ends_[chunk], index, bytes);
       step = chunk_ends_[chunk];
       for (int64_t c = 0; c < kTogether; ++c) {
         const auto* const from = reinterpret_cast<const __m256i*>(bytes[c]);
@@ -424,15 +446,30 @@ class Avx2TableConv : public ConvKernel {
     }
   }
 
-  // Of some steps, in bytes. A function of its own, or g++ keeps too much in registers.
-  LOWBIT_AVX2 __attribute__((noinline)) static void LookUpChunk(const int8_t* table, const uint8_t* index,
-                                                                int64_t steps, int16_t (*sums)[kPixels]) {
+  // Of the steps [begin, end), in bytes.
+  LOWBIT_AVX2_INLINE void LookUpChunk(int64_t four, int64_t begin, int64_t end, const uint8_t* index,
+                                      int16_t (*sums)[kPixels]) const {
+    const int64_t first = (four * steps_ + begin) * kTogether;  // of the tables
+    if (table_of_.empty()) {
+      AddSteps<false>(tables_.data() + first * kTable, nullptr, index + begin * kPixels, end - begin, sums);
+    } else {
+      AddSteps<true>(tables_.data(), table_of_.data() + first, index + begin * kPixels, end - begin, sums);
+    }
+  }
+
+  // `tables` follow each other, or are where `table_of` says. A function of its own, or g++ keeps too much in
+  // registers.
+  template <bool kPooled>
+  LOWBIT_AVX2 __attribute__((noinline)) static void AddSteps(const int8_t* tables, const uint16_t* table_of,
+                                                             const uint8_t* index, int64_t steps,
+                                                             int16_t (*sums)[kPixels]) {
     const __m256i zero = _mm256_setzero_si256();
     __m256i s00 = zero, s01 = zero, s10 = zero, s11 = zero, s20 = zero, s21 = zero, s30 = zero, s31 = zero;
     const auto load = [&](int i) LOWBIT_AVX2 {
-      return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table + i * kTable)));
+      const int8_t* const table = kPooled ? tables + table_of[i] : tables + i * kTable;
+      return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
     };
-    for (int64_t step = 0; step < steps; ++step, table += kTogether * kTable, index += kPixels) {
+    for (int64_t step = 0; step < steps; ++step, index += kPixels) {
       const __m256i i0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(index));
       const __m256i i1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(index + 32));
       const __m256i t0 = load(0);
@@ -447,6 +484,11 @@ class Avx2TableConv : public ConvKernel {
       const __m256i t3 = load(3);
       Add(t3, i0, &s30);
       Add(t3, i1, &s31);
+      if (kPooled) {
+        table_of += kTogether;
+      } else {
+        tables += kTogether * kTable;
+      }
     }
     const __m256i all[8] = {s00, s01, s10, s11, s20, s21, s30, s31};
     for (int64_t i = 0; i < 8; ++i) reinterpret_cast<__m256i*>(sums[i / 2])[i % 2] = all[i];
@@ -653,6 +695,7 @@ class Avx2TableConv : public ConvKernel {
   std::vector<int64_t> taps_;  // PlaneAt of each
   int64_t steps_ = 0;          // of a window: its taps, and of each tap its groups
   AlignedVector<int8_t> tables_;
+  std::vector<uint16_t> table_of_;      // the place of each in a pool; empty where there is none
   std::vector<Beginnings> beginnings_;  // of each channel; empty where codes are not counted
   std::vector<int64_t> chunk_ends_;     // of all fours of channels, one after the other
   std::vector<size_t> chunk_starts_;    // of each four, the first of its chunk_ends_; and the end

@@ -110,6 +110,17 @@ TEST(ConvKernels, AreExactForLongSumsAtTheEndsOfTheRange) {
   }
 }
 
+TEST(ConvKernels, AreExactWhereTablesArePooled) {
+  for (const int32_t max_weight : {0, 1, 7}) {
+    ConvCase test;
+    test.geometry = Geometry(128, 64);
+    test.height = test.width = 6;
+    test.max_code = 1;
+    test.max_weight = max_weight;
+    Compare(test, absl::StrCat("weights to ", max_weight));
+  }
+}
+
 TEST(ConvKernels, AreExactForEveryGeometry) {
   const Conv2d geometries[] = {
       Geometry(16, 16, 1, 1, 0),        Geometry(16, 16, 1, 2, 0),      Geometry(16, 16, 3, 2, 1),
