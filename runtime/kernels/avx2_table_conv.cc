@@ -1,16 +1,17 @@
-// Tables of sums of weights on AVX2, for codes of 1 or 2 bits: 64 pixels by 4 channels at a time.
+// Tables of sums of weights on AVX2, for codes of 1 or 2 bits: 64 pixels by 4 channels at a time, or 16 by 16.
 //
 // 4 bits of a pixel, which are 4 or 2 of its codes, can take 16 values. For each, what they come to times a channel's
 // weights is known beforehand: a table of 16 bytes. vpshufb looks 32 pixels up at once, and their sums stay in bytes
 // for as long as the tables prove that nothing can overflow, then in 16 bits. A lookup and an addition are 128 products
 // of 1 bit, or 64 of 2 bits; Zen 3 does two of each in a cycle. (T-MAC, arXiv 2407.00088, looks up sums of activations
 // by bits of weights. Here it is the other way round, since a convolution has many pixels for each weight: the tables
-// are made once and for all, and a pixel's 4 bits are put together once for all channels.)
+// are made once and for all, and a pixel's 4 bits are put together once for all channels.) Small images have not that
+// many pixels: then the halves of a register hold the same 16 pixels, and the tables of two channels.
 //
 // An image goes through these forms:
 //   planes   [group of codes][phase][pixel]: the 4 bits, a byte each, of every pixel of the input with its border, in
-//            memory order; where the stride is 2, even columns (phase 0) and odd ones apart
-//   index    [step][64 pixels]: of 64 output pixels, what each step of the window looks up
+//            memory order; where the stride is 2, even ones (phase 0) and odd ones apart
+//   index    [step][64 or 16 pixels]: of so many output pixels, what each step of the window looks up
 //   sums     [channel][64 pixels], in 8 or 16 bits
 //   codes    [channel][64 pixels]; or sums as the other kernels have them, [64 pixels][16 channels] in 32 bits
 //
@@ -18,9 +19,9 @@
 // the beginnings that a sum is beyond. They are found by the formula that the other kernels compute.
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <map>
+#include <string>
 #include <utility>
 
 #include "runtime/aligned_vector.h"
@@ -36,8 +37,8 @@ namespace lowbit {
 namespace {
 
 constexpr int64_t kBlock = Avx2Finish::kChannels;
-constexpr int64_t kTogether = 4;  // channels whose sums are in registers at the same time
 constexpr int64_t kPixels = 64;
+constexpr int64_t kFewPixels = 16;
 constexpr int64_t kTable = 16;
 constexpr size_t kMostTableBytes = size_t{1} << 18;  // of which half of the second cache is full
 constexpr size_t kMostPoolBytes = size_t{1} << 14;   // half of the first
@@ -46,6 +47,8 @@ constexpr int32_t kMostCounted = 3;  // codes beyond 0
 constexpr int32_t kMostShortcut = kTable - 1;
 constexpr int64_t kPlanePixels = 16;  // planes are made of so many pixels at a time, of 16 channels each
 
+// 64 or 16 pixels at a time, for outputs of as many pixels or about that many.
+template <int64_t kPixelsTogether>
 class Avx2TableConv : public ConvKernel {
  public:
   explicit Avx2TableConv(const ConvProblem& problem) : problem_(problem), finish_(problem) {
@@ -80,19 +83,17 @@ class Avx2TableConv : public ConvKernel {
 
   const char* name() const override { return code_bits_ == 1 ? "avx2 tables of 4 codes" : "avx2 tables of 2 codes"; }
 
-  int64_t scratch_bytes() const override {
-    return PlanesBytes() + steps_ * kPixels + static_cast<int64_t>(sizeof(Block));
-  }
+  int64_t scratch_bytes() const override { return PlanesBytes() + IndexBytes() + static_cast<int64_t>(sizeof(Block)); }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
     if (begin >= end) return;
     uint8_t* const planes = buffers.scratch;
     uint8_t* const index = planes + PlanesBytes();
-    auto* const block_memory = reinterpret_cast<Block*>(index + steps_ * kPixels);
+    auto* const block_memory = reinterpret_cast<Block*>(index + IndexBytes());
     MakePlanes(buffers.input, begin, end, planes);
     const int64_t blocks = Blocks();
-    for (int64_t first = begin * width_; first < end * width_; first += kPixels) {
-      const int64_t last = std::min(first + kPixels, end * width_);
+    for (int64_t first = begin * width_; first < end * width_; first += kPixelsTogether) {
+      const int64_t last = std::min(first + kPixelsTogether, end * width_);
       MakeIndex(planes, first, last, index);
       for (int64_t block = 0; block < blocks; ++block) {
         if (beginnings_.empty()) {
@@ -105,6 +106,8 @@ class Avx2TableConv : public ConvKernel {
   }
 
  private:
+  static constexpr int64_t kTogether = kPixelsTogether == kPixels ? 4 : kBlock;  // channels, likewise
+
   // Of 64 pixels by 16 channels.
   struct Block {
     alignas(64) int16_t words[kBlock][kPixels];  // 16-bit sums; or 8-bit ones, in the first half of a channel's memory
@@ -126,14 +129,16 @@ class Avx2TableConv : public ConvKernel {
     const TensorLayout& in = problem_.input_layout;
     if (g.groups != 1 || problem_.input->max_code > 3 || g.in_channels % 16 != 0) return false;
     if (finish_.needs_patch_sums() || stride_ > 2) return false;
-    // 64 pixels are computed, however few there are.
-    if (problem_.output->width < 4 || problem_.output->width * problem_.output->height < kPixels / 2) return false;
-    // Even and odd columns are told apart by where a pixel is in memory.
-    return stride_ == 1 || in.row / in.pixel % 2 == 0;
+    // So many are computed, however few there are.
+    if (problem_.output->width < 4 || problem_.output->width * problem_.output->height < kPixelsTogether / 2)
+      return false;
+    // Where the stride is 2 all that a tap reads has to be in one phase.
+    return g.stride[0] * (in.row / in.pixel) % stride_ == 0;
   }
 
   int64_t Blocks() const { return (problem_.op->geometry.out_channels + kBlock - 1) / kBlock; }
-  int64_t PlanesBytes() const { return groups_ * stride_ * plane_bytes_; }
+  int64_t PlanesBytes() const { return (groups_ * stride_ * plane_bytes_ + 63) / 64 * 64; }
+  int64_t IndexBytes() const { return (steps_ * kPixelsTogether + 63) / 64 * 64; }
 
   // The weights of channel o, those of a step next to each other; nullptr for a channel that only fills up the last
   // block.
@@ -172,16 +177,16 @@ class Avx2TableConv : public ConvKernel {
     }
   }
 
-  // Weights of 1 or 2 bits make few different tables: keeps each of them once, and where it is, if they are that few.
+  // Weights of 1 or 2 bits make few different tables, and pairs of tables: keeps each of them once, and where it is, if
+  // they are that few.
   void PoolTables() {
-    std::map<std::array<int8_t, kTable>, uint16_t> known;
+    const int64_t size = kPixelsTogether == kFewPixels ? 2 * kTable : kTable;
+    std::map<std::string, uint16_t> known;
     AlignedVector<int8_t> pool;
     std::vector<uint16_t> table_of;
-    for (auto table = tables_.begin(); table != tables_.end(); table += kTable) {
-      std::array<int8_t, kTable> numbers;
-      std::copy(table, table + kTable, numbers.begin());
-      const auto [it, is_new] = known.emplace(numbers, static_cast<uint16_t>(pool.size()));
-      if (is_new) pool.insert(pool.end(), numbers.begin(), numbers.end());
+    for (auto table = tables_.begin(); table != tables_.end(); table += size) {
+      const auto [it, is_new] = known.emplace(std::string(table, table + size), static_cast<uint16_t>(pool.size()));
+      if (is_new) pool.insert(pool.end(), table, table + size);
       if (pool.size() > kMostPoolBytes) return;
       table_of.push_back(it->second);
     }
@@ -199,21 +204,21 @@ class Avx2TableConv : public ConvKernel {
     }
   }
 
-  // [4 channels, step, channel of the 4, 16], before they are pooled.
+  // [kTogether channels, step, channel of these, 16], before they are pooled.
   size_t TableAt(int64_t o, int64_t step) const {
     return static_cast<size_t>(((o / kTogether * steps_ + step) * kTogether + o % kTogether) * kTable);
   }
 
-  // For each 4 channels, steps after which their sums of bytes have to be widened.
+  // For each kTogether channels, steps after which their sums of bytes have to be widened.
   void FindChunks() {
-    for (int64_t four = 0; four < Blocks() * kBlock / kTogether; ++four) {
-      Range sums[kTogether];
+    for (int64_t some = 0; some < Blocks() * kBlock / kTogether; ++some) {
+      Range sums[kBlock];
       chunk_starts_.push_back(chunk_ends_.size());
       for (int64_t step = 0; step < steps_; ++step) {
         bool fits = true;
-        Range ranges[kTogether];
+        Range ranges[kBlock];
         for (int64_t i = 0; i < kTogether; ++i) {
-          const int8_t* const weights = Weights(four * kTogether + i);
+          const int8_t* const weights = Weights(some * kTogether + i);
           if (weights != nullptr) ranges[i] = StepRange(weights + step * codes_);
           fits = fits && sums[i].highest + ranges[i].highest <= 127 && sums[i].lowest + ranges[i].lowest >= -127;
         }
@@ -251,7 +256,7 @@ class Avx2TableConv : public ConvKernel {
       for (int32_t code = 1; code <= kMostCounted; ++code) {
         for (int32_t shortcut = 0; shortcut <= problem_.shortcut_max_code; ++shortcut) {
           // The greatest of [low, high] that has a lower code, or low.
-          int32_t low = is_one_chunk_[o / kTogether] ? -128 : -32768;
+          int32_t low = is_one_chunk_[o / static_cast<size_t>(kTogether)] ? -128 : -32768;
           int32_t high = -1 - low;
           while (low < high) {
             const int32_t middle = low + (high - low + 1) / 2;
@@ -379,7 +384,8 @@ class Avx2TableConv : public ConvKernel {
     const TensorLayout& in = problem_.input_layout;
     const int64_t row = in.offset / in.row - g.padding[0] + ky * g.dilation[0];
     const int64_t column = in.offset % in.row / in.pixel - g.padding[1] + kx * g.dilation[1];
-    return column % stride_ * plane_bytes_ + (row * row_pixels_ + column) / stride_;
+    const int64_t pixel = row * row_pixels_ + column;
+    return pixel % stride_ * plane_bytes_ + pixel / stride_;
   }
 
   template <int kRun>
@@ -387,20 +393,20 @@ class Avx2TableConv : public ConvKernel {
     const int64_t width = width_;
     const int64_t row_step = problem_.op->geometry.stride[0] * row_pixels_ / stride_;
     const int64_t group_step = stride_ * plane_bytes_;
-    for (int64_t to = 0; to < kPixels; to += kRun) {
+    for (int64_t to = 0; to < kPixelsTogether; to += kRun) {
       const int64_t pixel = std::min(first + to, last - kRun);
       const uint8_t* const start = planes + pixel / width * row_step + pixel % width;
       uint8_t* out = index + to;
       for (const int64_t tap : taps_) {
         const uint8_t* from = start + tap;
-        for (int64_t group = 0; group < groups_; ++group, from += group_step, out += kPixels) {
+        for (int64_t group = 0; group < groups_; ++group, from += group_step, out += kPixelsTogether) {
           std::memcpy(out, from, kRun);
         }
       }
     }
   }
 
-  // Of fewer than 64 pixels the last ones are repeated.
+  // Of fewer pixels the last ones are repeated.
   LOWBIT_AVX2_INLINE void MakeIndex(const uint8_t* planes, int64_t first, int64_t last, uint8_t* index) const {
     if (width_ % 32 == 0) {
       CopyRuns<32>(planes, first, last, index);
@@ -427,38 +433,47 @@ class Avx2TableConv : public ConvKernel {
     asm("vpaddb %1, %0, %0" : "+x"(*sums) : "x"(_mm256_shuffle_epi8(table, index)));
   }
 
-  // The sums of the four-th 4 channels: in bytes where there is one chunk.
-  LOWBIT_AVX2_INLINE void LookUp(int64_t four, const uint8_t* index, int16_t (*sums)[kPixels]) const {
-    if (is_one_chunk_[static_cast<size_t>(four)]) return LookUpChunk(four, 0, steps_, index, sums);
-    for (int64_t i = 0; i < 16; ++i) reinterpret_cast<__m256i*>(sums[i / 4])[i % 4] = _mm256_setzero_si256();
+  // The sums of the i-th kTogether channels: in bytes where there is one chunk.
+  LOWBIT_AVX2_INLINE void LookUp(int64_t i, const uint8_t* index, int16_t (*sums)[kPixels]) const {
+    if (is_one_chunk_[static_cast<size_t>(i)]) return LookUpChunk(i, 0, steps_, index, sums);
+    std::memset(sums, 0, static_cast<size_t>(kTogether) * sizeof(*sums));
     int64_t step = 0;
-    for (size_t chunk = chunk_starts_[static_cast<size_t>(four)]; chunk < chunk_starts_[static_cast<size_t>(four) + 1];
+    for (size_t chunk = chunk_starts_[static_cast<size_t>(i)]; chunk < chunk_starts_[static_cast<size_t>(i) + 1];
          ++chunk) {
-      alignas(64) int16_t bytes[kTogether][kPixels];
-      LookUpChunk(four, step, chunk_ends_[chunk], index, bytes);
+      alignas(64) int16_t bytes[kBlock][kPixels];
+      LookUpChunk(i, step, chunk_ends_[chunk], index, bytes);
       step = chunk_ends_[chunk];
       for (int64_t c = 0; c < kTogether; ++c) {
         const auto* const from = reinterpret_cast<const __m256i*>(bytes[c]);
         auto* const words = reinterpret_cast<__m256i*>(sums[c]);
         Widen(from[0], words, words + 1);
-        Widen(from[1], words + 2, words + 3);
+        if (kPixelsTogether == kPixels) Widen(from[1], words + 2, words + 3);
       }
     }
   }
 
   // Of the steps [begin, end), in bytes.
-  LOWBIT_AVX2_INLINE void LookUpChunk(int64_t four, int64_t begin, int64_t end, const uint8_t* index,
+  LOWBIT_AVX2_INLINE void LookUpChunk(int64_t i, int64_t begin, int64_t end, const uint8_t* index,
                                       int16_t (*sums)[kPixels]) const {
-    const int64_t first = (four * steps_ + begin) * kTogether;  // of the tables
-    if (table_of_.empty()) {
-      AddSteps<false>(tables_.data() + first * kTable, nullptr, index + begin * kPixels, end - begin, sums);
+    const int64_t first = (i * steps_ + begin) * kTogether;  // of the tables
+    index += begin * kPixelsTogether;
+    if (kPixelsTogether == kPixels) {
+      if (table_of_.empty()) {
+        AddSteps<false>(tables_.data() + first * kTable, nullptr, index, end - begin, sums);
+      } else {
+        AddSteps<true>(tables_.data(), table_of_.data() + first, index, end - begin, sums);
+      }
     } else {
-      AddSteps<true>(tables_.data(), table_of_.data() + first, index + begin * kPixels, end - begin, sums);
+      if (table_of_.empty()) {
+        AddStepsOfFew<false>(tables_.data() + first * kTable, nullptr, index, end - begin, sums);
+      } else {
+        AddStepsOfFew<true>(tables_.data(), table_of_.data() + first / 2, index, end - begin, sums);
+      }
     }
   }
 
-  // `tables` follow each other, or are where `table_of` says. A function of its own, or g++ keeps too much in
-  // registers.
+  // 64 pixels by 4 channels. `tables` follow each other, or are where `table_of` says. A function of its own, or g++
+  // keeps too much in registers.
   template <bool kPooled>
   LOWBIT_AVX2 __attribute__((noinline)) static void AddSteps(const int8_t* tables, const uint16_t* table_of,
                                                              const uint8_t* index, int64_t steps,
@@ -485,13 +500,47 @@ class Avx2TableConv : public ConvKernel {
       Add(t3, i0, &s30);
       Add(t3, i1, &s31);
       if (kPooled) {
-        table_of += kTogether;
+        table_of += 4;
       } else {
-        tables += kTogether * kTable;
+        tables += 4 * kTable;
       }
     }
     const __m256i all[8] = {s00, s01, s10, s11, s20, s21, s30, s31};
     for (int64_t i = 0; i < 8; ++i) reinterpret_cast<__m256i*>(sums[i / 2])[i % 2] = all[i];
+  }
+
+  // 16 pixels by 16 channels.
+  template <bool kPooled>
+  LOWBIT_AVX2 __attribute__((noinline)) static void AddStepsOfFew(const int8_t* tables, const uint16_t* pair_of,
+                                                                  const uint8_t* index, int64_t steps,
+                                                                  int16_t (*sums)[kPixels]) {
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i s0 = zero, s1 = zero, s2 = zero, s3 = zero, s4 = zero, s5 = zero, s6 = zero, s7 = zero;
+    const auto pair = [&](int i) LOWBIT_AVX2 {
+      const int8_t* const both = kPooled ? tables + pair_of[i] : tables + i * 2 * kTable;
+      return _mm256_load_si256(reinterpret_cast<const __m256i*>(both));
+    };
+    for (int64_t step = 0; step < steps; ++step, index += kFewPixels) {
+      const __m256i pixels = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(index)));
+      Add(pair(0), pixels, &s0);
+      Add(pair(1), pixels, &s1);
+      Add(pair(2), pixels, &s2);
+      Add(pair(3), pixels, &s3);
+      Add(pair(4), pixels, &s4);
+      Add(pair(5), pixels, &s5);
+      Add(pair(6), pixels, &s6);
+      Add(pair(7), pixels, &s7);
+      if (kPooled) {
+        pair_of += kBlock / 2;
+      } else {
+        tables += kBlock * kTable;
+      }
+    }
+    const __m256i all[8] = {s0, s1, s2, s3, s4, s5, s6, s7};
+    for (int64_t i = 0; i < 8; ++i) {
+      *reinterpret_cast<__m128i*>(sums[2 * i]) = _mm256_castsi256_si128(all[i]);
+      *reinterpret_cast<__m128i*>(sums[2 * i + 1]) = _mm256_extracti128_si256(all[i], 1);
+    }
   }
 
   // f(pixel, count, y, x): each run of [first, last) that lies in one row, `pixel` counted from `first`. Of pixels that
@@ -510,11 +559,11 @@ class Avx2TableConv : public ConvKernel {
 
   LOWBIT_AVX2_INLINE void FinishSums(const ConvBuffers& buffers, int64_t block, int64_t first, int64_t last,
                                      const uint8_t* index, Block* memory) const {
-    for (int64_t i = 0; i < kBlock / kTogether; ++i) {
-      const int64_t four = block * (kBlock / kTogether) + i;
-      LookUp(four, index, memory->words + i * kTogether);
-      if (is_one_chunk_[static_cast<size_t>(four)]) {
-        for (int64_t c = i * kTogether; c < (i + 1) * kTogether; ++c) {
+    for (int64_t first_channel = 0; first_channel < kBlock; first_channel += kTogether) {
+      const int64_t i = (block * kBlock + first_channel) / kTogether;
+      LookUp(i, index, memory->words + first_channel);
+      if (is_one_chunk_[static_cast<size_t>(i)]) {
+        for (int64_t c = first_channel; c < first_channel + kTogether; ++c) {
           auto* const sums = reinterpret_cast<__m256i*>(memory->words[c]);
           const __m256i bytes[2] = {sums[0], sums[1]};
           for (__m256i* sum = sums; sum < sums + 4; ++sum) *sum = _mm256_setzero_si256();
@@ -564,13 +613,12 @@ class Avx2TableConv : public ConvKernel {
   LOWBIT_AVX2_INLINE void FinishCodes(const ConvBuffers& buffers, int64_t block, int64_t first, int64_t last,
                                       const uint8_t* index, Block* memory) const {
     const bool has_shortcut = ReadShortcut(buffers, block, first, last, memory);
-    for (int64_t i = 0; i < kBlock / kTogether; ++i) {
-      const int64_t four = block * (kBlock / kTogether) + i;
-      LookUp(four, index, memory->words + i * kTogether);
+    for (int64_t channel = block * kBlock; channel < (block + 1) * kBlock; channel += kTogether) {
+      LookUp(channel / kTogether, index, memory->words + channel % kBlock);
       if (problem_.output->max_code == 1) {
-        CountFour<1>(four, has_shortcut, memory);
+        CountSome<1>(channel, has_shortcut, memory);
       } else {
-        CountFour<kMostCounted>(four, has_shortcut, memory);
+        CountSome<kMostCounted>(channel, has_shortcut, memory);
       }
     }
     TransposeBytes<kPixels, kBlock>(memory->codes, memory->pixels);
@@ -581,23 +629,23 @@ class Avx2TableConv : public ConvKernel {
     });
   }
 
-  // The codes of the four-th 4 channels, of which there are at most kMost beyond 0.
+  // The codes of kTogether channels, of which there are at most kMost beyond 0.
   template <int32_t kMost>
-  LOWBIT_AVX2_INLINE void CountFour(int64_t four, bool has_shortcut, Block* memory) const {
-    if (is_one_chunk_[static_cast<size_t>(four)]) {
-      has_shortcut ? Count<kMost, true, true>(four, memory) : Count<kMost, true, false>(four, memory);
+  LOWBIT_AVX2_INLINE void CountSome(int64_t first, bool has_shortcut, Block* memory) const {
+    if (is_one_chunk_[static_cast<size_t>(first / kTogether)]) {
+      has_shortcut ? Count<kMost, true, true>(first, memory) : Count<kMost, true, false>(first, memory);
     } else {
-      has_shortcut ? Count<kMost, false, true>(four, memory) : Count<kMost, false, false>(four, memory);
+      has_shortcut ? Count<kMost, false, true>(first, memory) : Count<kMost, false, false>(first, memory);
     }
   }
 
   // A code is the number of beginnings that the sum is beyond.
   template <int32_t kMost, bool kBytes, bool kShortcut>
-  LOWBIT_AVX2_INLINE void Count(int64_t four, Block* memory) const {
-    for (int64_t c = four * kTogether; c < (four + 1) * kTogether; ++c) {
+  LOWBIT_AVX2_INLINE void Count(int64_t first, Block* memory) const {
+    for (int64_t c = first; c < first + kTogether; ++c) {
       const Beginnings& beginnings = beginnings_[static_cast<size_t>(c)];
       const auto* sums = reinterpret_cast<const __m256i*>(memory->words[c % kBlock]);
-      for (int64_t half = 0; half < kPixels; half += 32, sums += kBytes ? 1 : 2) {
+      for (int64_t half = 0; half < kPixelsTogether; half += 32, sums += kBytes ? 1 : 2) {
         const __m256i by = *reinterpret_cast<const __m256i*>(memory->shortcut[c % kBlock] + half);
         __m256i codes = _mm256_setzero_si256();
         for (int32_t k = 0; k < kMost; ++k) {
@@ -697,16 +745,22 @@ class Avx2TableConv : public ConvKernel {
   AlignedVector<int8_t> tables_;
   std::vector<uint16_t> table_of_;      // the place of each in a pool; empty where there is none
   std::vector<Beginnings> beginnings_;  // of each channel; empty where codes are not counted
-  std::vector<int64_t> chunk_ends_;     // of all fours of channels, one after the other
-  std::vector<size_t> chunk_starts_;    // of each four, the first of its chunk_ends_; and the end
-  std::vector<uint8_t> is_one_chunk_;   // each four: sums of bytes do
+  std::vector<int64_t> chunk_ends_;     // of all that are together, one after the other
+  std::vector<size_t> chunk_starts_;    // of those, the first of their chunk_ends_; and the end
+  std::vector<uint8_t> is_one_chunk_;   // likewise: sums of bytes do
   bool is_exact_ = false;
 };
 
-std::unique_ptr<ConvKernel> Make(const ConvProblem& problem) {
-  auto kernel = std::make_unique<Avx2TableConv>(problem);
+template <int64_t kPixelsTogether>
+std::unique_ptr<ConvKernel> MakeFor(const ConvProblem& problem) {
+  auto kernel = std::make_unique<Avx2TableConv<kPixelsTogether>>(problem);
   if (!kernel->is_exact()) return nullptr;
   return kernel;
+}
+
+std::unique_ptr<ConvKernel> Make(const ConvProblem& problem) {
+  if (problem.output->width * problem.output->height >= kPixels / 2) return MakeFor<kPixels>(problem);
+  return MakeFor<kFewPixels>(problem);
 }
 
 }  // namespace

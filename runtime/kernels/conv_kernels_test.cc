@@ -112,12 +112,14 @@ TEST(ConvKernels, AreExactForLongSumsAtTheEndsOfTheRange) {
 
 TEST(ConvKernels, AreExactWhereTablesArePooled) {
   for (const int32_t max_weight : {0, 1, 7}) {
-    ConvCase test;
-    test.geometry = Geometry(128, 64);
-    test.height = test.width = 6;
-    test.max_code = 1;
-    test.max_weight = max_weight;
-    Compare(test, absl::StrCat("weights to ", max_weight));
+    for (const int64_t size : {4, 6}) {
+      ConvCase test;
+      test.geometry = Geometry(128, 64);
+      test.height = test.width = size;
+      test.max_code = 1;
+      test.max_weight = max_weight;
+      Compare(test, absl::StrCat("weights to ", max_weight, ", size ", size));
+    }
   }
 }
 
