@@ -13,6 +13,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_patch_sums.h"
 #include "runtime/kernels/avx2_tile.h"
 #endif
 
@@ -30,7 +31,7 @@ constexpr int32_t kMaxWord = 32767;
 class Avx2ByteConv : public ConvKernel {
  public:
   explicit Avx2ByteConv(const ConvProblem& problem)
-      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem) {
+      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem), patch_sums_(problem) {
     blocks_ = (problem.op->geometry.out_channels + kBlock - 1) / kBlock;
     weights_ = LayOutWeights<int8_t>(problem, window_, kBlock, 4);
     FindChunks();
@@ -41,8 +42,7 @@ class Avx2ByteConv : public ConvKernel {
 
   const char* name() const override { return "avx2 bytes"; }
 
-  // The sums of the codes in a row's windows.
-  int64_t scratch_bytes() const override { return problem_.output->width * static_cast<int64_t>(sizeof(int32_t)); }
+  int64_t scratch_bytes() const override { return patch_sums_.scratch_bytes(); }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
     if (chunk_ends_.size() == 1) {
@@ -94,15 +94,6 @@ class Avx2ByteConv : public ConvKernel {
     return fits;
   }
 
-  const int32_t* PatchSums(const ConvBuffers& buffers, int64_t y) const {
-    if (!finish_.needs_patch_sums()) return nullptr;
-    int32_t* const sums = reinterpret_cast<int32_t*>(buffers.scratch);
-    for (int64_t x = 0; x < problem_.output->width; ++x) {
-      sums[x] = WindowSum(window_, kStepBytes, buffers.input + WindowStart(problem_, y, x));
-    }
-    return sums;
-  }
-
   template <bool kOneChunk>
   LOWBIT_AVX2_INLINE void RunRows(const ConvBuffers& buffers, int64_t begin, int64_t end) const {
     const int64_t width = problem_.output->width;
@@ -111,11 +102,12 @@ class Avx2ByteConv : public ConvKernel {
     operands.chunk_ends = chunk_ends_.data();
     operands.chunks = static_cast<int64_t>(chunk_ends_.size());
     operands.step = problem_.op->geometry.stride[1] * problem_.input_layout.pixel;
+    patch_sums_.Make(buffers.input, begin, end, buffers.scratch);
     for (int64_t block = 0; block < blocks_; ++block) {
       operands.weights = weights_.data() + block * window_.steps() * kStepWeights;
       for (int64_t y = begin; y < end; ++y) {
         const uint8_t* const start = buffers.input + WindowStart(problem_, y, 0);
-        const Avx2Finish::Row row = finish_.MakeRow(buffers, y, block * kBlock, PatchSums(buffers, y));
+        const Avx2Finish::Row row = finish_.MakeRow(buffers, y, block * kBlock, patch_sums_.Row(buffers.scratch, y));
         // The last four pixels may overlap those before: they are made again.
         for (int64_t x = 0; x < width && width >= kPixels; x += kPixels) {
           const int64_t at = std::min(x, width - kPixels);
@@ -185,6 +177,7 @@ class Avx2ByteConv : public ConvKernel {
   const ConvProblem problem_;
   const Window window_;
   const Avx2Finish finish_;
+  const Avx2PatchSums patch_sums_;
   int64_t blocks_ = 0;
   AlignedVector<int8_t> weights_;  // [block, step, 2 rounds, channel of the block, 4]
   std::vector<int64_t> chunk_ends_;

@@ -29,6 +29,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_patch_sums.h"
 #endif
 
 namespace lowbit {
@@ -51,7 +52,7 @@ constexpr int64_t kPlanePixels = 16;  // planes are made of so many pixels at a 
 template <int64_t kPixelsTogether>
 class Avx2TableConv : public ConvKernel {
  public:
-  explicit Avx2TableConv(const ConvProblem& problem) : problem_(problem), finish_(problem) {
+  explicit Avx2TableConv(const ConvProblem& problem) : problem_(problem), finish_(problem), patch_sums_(problem) {
     const Conv2d& g = problem.op->geometry;
     const TensorLayout& in = problem.input_layout;
     code_bits_ = problem.input->max_code <= 1 ? 1 : 2;
@@ -83,11 +84,14 @@ class Avx2TableConv : public ConvKernel {
 
   const char* name() const override { return code_bits_ == 1 ? "avx2 tables of 4 codes" : "avx2 tables of 2 codes"; }
 
-  int64_t scratch_bytes() const override { return PlanesBytes() + IndexBytes() + static_cast<int64_t>(sizeof(Block)); }
+  int64_t scratch_bytes() const override {
+    return patch_sums_.scratch_bytes() + PlanesBytes() + IndexBytes() + static_cast<int64_t>(sizeof(Block));
+  }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
     if (begin >= end) return;
-    uint8_t* const planes = buffers.scratch;
+    uint8_t* const planes = buffers.scratch + patch_sums_.scratch_bytes();
+    patch_sums_.Make(buffers.input, begin, end, buffers.scratch);
     uint8_t* const index = planes + PlanesBytes();
     auto* const block_memory = reinterpret_cast<Block*>(index + IndexBytes());
     MakePlanes(buffers.input, begin, end, planes);
@@ -128,7 +132,7 @@ class Avx2TableConv : public ConvKernel {
     const Conv2d& g = problem_.op->geometry;
     const TensorLayout& in = problem_.input_layout;
     if (g.groups != 1 || problem_.input->max_code > 3 || g.in_channels % 16 != 0) return false;
-    if (finish_.needs_patch_sums() || stride_ > 2) return false;
+    if (stride_ > 2) return false;
     // So many are computed, however few there are.
     if (problem_.output->width < 4 || problem_.output->width * problem_.output->height < kPixelsTogether / 2)
       return false;
@@ -241,7 +245,7 @@ class Avx2TableConv : public ConvKernel {
     if (!out.is_codes || problem_.output->max_code > kMostCounted || epilogue.multiplier.size() % kBlock != 0) {
       return false;
     }
-    if (epilogue.bias.size() > epilogue.multiplier.size()) return false;
+    if (epilogue.bias.size() > epilogue.multiplier.size() || finish_.needs_patch_sums()) return false;
     const bool has_shortcut = epilogue.shortcut.tensor >= 0;
     if (has_shortcut && (!problem_.shortcut_layout.is_codes || problem_.shortcut_max_code > kMostShortcut))
       return false;
@@ -574,7 +578,8 @@ class Avx2TableConv : public ConvKernel {
     }
     Transpose(memory->words, memory->sums);
     ForEachRun(first, last, [&](int64_t pixel, int64_t count, int64_t y, int64_t x) LOWBIT_AVX2 {
-      Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), memory->sums + pixel, x, x + count);
+      const auto row = finish_.MakeRow(buffers, y, block * kBlock, patch_sums_.Row(buffers.scratch, y));
+      Avx2Finish::FinishRow(row, memory->sums + pixel, x, x + count);
     });
   }
 
@@ -732,6 +737,7 @@ class Avx2TableConv : public ConvKernel {
 
   const ConvProblem problem_;
   const Avx2Finish finish_;
+  const Avx2PatchSums patch_sums_;
   int64_t code_bits_ = 1;
   int64_t codes_ = 4;   // in 4 bits
   int64_t groups_ = 0;  // of so many codes, in a pixel

@@ -29,6 +29,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_patch_sums.h"
 #include "runtime/kernels/avx2_tile.h"
 #include "runtime/kernels/window.h"
 #endif
@@ -88,6 +89,7 @@ class Avx2WinogradConv : public ConvKernel {
   explicit Avx2WinogradConv(const ConvProblem& problem)
       : problem_(problem),
         finish_(problem),
+        patch_sums_(problem),
         channels_(problem.op->geometry.in_channels),
         offset_(T::kRound == 4 ? 2 * problem.input->max_code : 0) {
     is_exact_ = TakesShape() && MakeWeights() && FindChunks();
@@ -99,16 +101,17 @@ class Avx2WinogradConv : public ConvKernel {
 
   const char* name() const override { return T::kName; }
 
-  // M and the 32-bit sums of 4 tiles, and V of several times as many.
+  // M and the sums of 4 tiles, and V of several times as many.
   int64_t scratch_bytes() const override {
-    return kNumbers * kTiles * 64 + kTiles * 4 * kBlock * 4 +
+    return patch_sums_.scratch_bytes() + static_cast<int64_t>(kNumbers * sizeof(Products) + 2 * sizeof(RowSums)) +
            kGroups * GroupCodes() * static_cast<int64_t>(sizeof(Code));
   }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
-    auto* const products = reinterpret_cast<Products*>(buffers.scratch);
+    auto* const products = reinterpret_cast<Products*>(buffers.scratch + patch_sums_.scratch_bytes());
     auto* const sums = reinterpret_cast<RowSums*>(products + kNumbers);
     auto* const codes = reinterpret_cast<Code*>(sums + 2);
+    patch_sums_.Make(buffers.input, begin, end, buffers.scratch);
     const int64_t width = problem_.output->width, height = problem_.output->height;
     const int64_t across = (width + 1) / 2;
     const int64_t last = (end + 1) / 2 * across;
@@ -121,8 +124,11 @@ class Avx2WinogradConv : public ConvKernel {
       for (int64_t block = 0; block < Blocks(); ++block) {
         // Where a row of tiles begins, ...
         int64_t y = first / across * 2, row_start = first / across * across;
-        Avx2Finish::Row rows[2] = {finish_.MakeRow(buffers, y, block * kBlock),
-                                   finish_.MakeRow(buffers, std::min(y + 1, height - 1), block * kBlock)};
+        const auto make_row = [&](int64_t at) LOWBIT_AVX2 {
+          const int64_t inside = std::min(at, height - 1);
+          return finish_.MakeRow(buffers, inside, block * kBlock, patch_sums_.Row(buffers.scratch, inside));
+        };
+        Avx2Finish::Row rows[2] = {make_row(y), make_row(y + 1)};
         for (int64_t group = first; group < band_end; group += kTiles) {
           for (size_t chunk = 0; chunk < chunk_ends_.size(); ++chunk) {
             Multiply(codes + (group - first) / kTiles * GroupCodes(), block, chunk, products);
@@ -137,8 +143,8 @@ class Avx2WinogradConv : public ConvKernel {
             if (tile == row_start + across) {
               row_start += across;
               y += 2;
-              rows[0] = finish_.MakeRow(buffers, y, block * kBlock);
-              rows[1] = finish_.MakeRow(buffers, std::min(y + 1, height - 1), block * kBlock);
+              rows[0] = make_row(y);
+              rows[1] = make_row(y + 1);
             }
             const int64_t tiles_end = std::min(std::min(group + kTiles, band_end), row_start + across);
             for (int64_t i = 0; i < 2; ++i) {
@@ -162,7 +168,7 @@ class Avx2WinogradConv : public ConvKernel {
     const Conv2d& g = problem_.op->geometry;
     const Pair three = {3, 3}, one = {1, 1};
     if (g.kernel != three || g.stride != one || g.dilation != one || g.groups != 1) return false;
-    if (channels_ % kChannels != 0 || finish_.needs_patch_sums()) return false;
+    if (channels_ % kChannels != 0) return false;
     const PlanTensor& out = *problem_.output;
     // Two tiles in a register end at the same pixels.
     if (T::kRound == 4 && channels_ % 32 != 0 && (out.width % 2 != 0 || out.height % 2 != 0)) return false;
@@ -430,6 +436,7 @@ class Avx2WinogradConv : public ConvKernel {
 
   const ConvProblem problem_;
   const Avx2Finish finish_;
+  const Avx2PatchSums patch_sums_;
   const int64_t channels_;
   const int32_t offset_;           // of V
   AlignedVector<Weight> weights_;  // U, [block, number, round, channel of the block, codes of a round]

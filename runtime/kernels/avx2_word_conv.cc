@@ -12,6 +12,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_patch_sums.h"
 #include "runtime/kernels/avx2_tile.h"
 #endif
 
@@ -28,16 +29,16 @@ constexpr int64_t kStepWeights = kStepCodes * kBlock;
 class Avx2WordConv : public ConvKernel {
  public:
   explicit Avx2WordConv(const ConvProblem& problem)
-      : problem_(problem), window_(MakeWindow(problem, kStepCodes)), finish_(problem) {
+      : problem_(problem), window_(MakeWindow(problem, kStepCodes)), finish_(problem), patch_sums_(problem) {
     blocks_ = (problem.op->geometry.out_channels + kBlock - 1) / kBlock;
     weights_ = LayOutWeights<int16_t>(problem, window_, kBlock, 2);
   }
 
   const char* name() const override { return "avx2 words"; }
 
-  // The sums of the codes in a row's windows, and the rows that are read, widened.
+  // The sums of the codes in windows, and the rows that are read, widened.
   int64_t scratch_bytes() const override {
-    return PatchSumsBytes() + RowsRead(problem_.output->height) * problem_.input_layout.row * 2 + kReadSlack;
+    return patch_sums_.scratch_bytes() + RowsRead(problem_.output->height) * problem_.input_layout.row * 2 + kReadSlack;
   }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
@@ -47,19 +48,16 @@ class Avx2WordConv : public ConvKernel {
     const Conv2d& g = problem_.op->geometry;
     const int64_t first =
         layout.offset - layout.offset % layout.row + (begin * g.stride[0] - g.padding[0]) * layout.row;
-    int32_t* const patch_sums = reinterpret_cast<int32_t*>(buffers.scratch);
-    int16_t* const words = reinterpret_cast<int16_t*>(buffers.scratch + PatchSumsBytes());
+    int16_t* const words = reinterpret_cast<int16_t*>(buffers.scratch + patch_sums_.scratch_bytes());
     Widen(buffers.input + first, RowsRead(end - begin) * layout.row, words);
+    patch_sums_.Make(buffers.input, begin, end, buffers.scratch);
     const int64_t width = problem_.output->width;
     const int64_t step = g.stride[1] * layout.pixel;
     for (int64_t block = 0; block < blocks_; ++block) {
       const int16_t* const weights = weights_.data() + block * window_.steps() * kStepWeights;
       for (int64_t y = begin; y < end; ++y) {
         const int16_t* const start = words - first + WindowStart(problem_, y, 0);
-        for (int64_t x = 0; x < width && finish_.needs_patch_sums(); ++x) {
-          patch_sums[x] = WindowSum(window_, kStepCodes, start + x * step);
-        }
-        const Avx2Finish::Row row = finish_.MakeRow(buffers, y, block * kBlock, patch_sums);
+        const Avx2Finish::Row row = finish_.MakeRow(buffers, y, block * kBlock, patch_sums_.Row(buffers.scratch, y));
         // The last four pixels may overlap those before: they are made again.
         for (int64_t x = 0; x < width && width >= kPixels; x += kPixels) {
           const int64_t at = std::min(x, width - kPixels);
@@ -75,10 +73,6 @@ class Avx2WordConv : public ConvKernel {
   }
 
  private:
-  int64_t PatchSumsBytes() const {
-    return (problem_.output->width * static_cast<int64_t>(sizeof(int32_t)) + 63) / 64 * 64;
-  }
-
   int64_t RowsRead(int64_t rows) const {
     const Conv2d& g = problem_.op->geometry;
     return (rows - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
@@ -130,6 +124,7 @@ class Avx2WordConv : public ConvKernel {
   const ConvProblem problem_;
   const Window window_;
   const Avx2Finish finish_;
+  const Avx2PatchSums patch_sums_;
   int64_t blocks_ = 0;
   AlignedVector<int16_t> weights_;  // [block, step, 2 rounds, channel of the block, 2]
 };
