@@ -20,8 +20,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "runtime/aligned_vector.h"
@@ -185,11 +185,12 @@ class Avx2TableConv : public ConvKernel {
   // they are that few.
   void PoolTables() {
     const int64_t size = kPixelsTogether == kFewPixels ? 2 * kTable : kTable;
-    std::map<std::string, uint16_t> known;
+    std::unordered_map<std::string_view, uint16_t> known;
     AlignedVector<int8_t> pool;
     std::vector<uint16_t> table_of;
     for (auto table = tables_.begin(); table != tables_.end(); table += size) {
-      const auto [it, is_new] = known.emplace(std::string(table, table + size), static_cast<uint16_t>(pool.size()));
+      const std::string_view numbers(reinterpret_cast<const char*>(&*table), static_cast<size_t>(size));
+      const auto [it, is_new] = known.emplace(numbers, static_cast<uint16_t>(pool.size()));
       if (is_new) pool.insert(pool.end(), table, table + size);
       if (pool.size() > kMostPoolBytes) return;
       table_of.push_back(it->second);

@@ -108,6 +108,7 @@ class Avx2WinogradConv : public ConvKernel {
   }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
+    if (begin >= end) return;
     auto* const products = reinterpret_cast<Products*>(buffers.scratch + patch_sums_.scratch_bytes());
     auto* const sums = reinterpret_cast<RowSums*>(products + kNumbers);
     auto* const codes = reinterpret_cast<Code*>(sums + 2);

@@ -159,6 +159,7 @@ TEST(ConvKernels, AreExactWithEveryEpilogue) {
     test.shortcut_before = (i & 64) != 0 ? 5 : 8;
     test.shortcut_stride = i % 3 == 0 ? 2 : 1;
     if (i % 5 == 0) test.shortcut_before = 0;
+    if (i % 3 == 1) test.lowest_out = 2.3f;
     if (i % 7 == 0) test.max_code = 255, test.max_weight = 127;
     Compare(test, absl::StrCat("epilogue ", i));
   }
@@ -178,6 +179,7 @@ TEST(ConvKernels, AreExactWhereFewCodesArePutOut) {
     test.shortcut_stride = i % 3 == 0 ? 2 : 1;
     test.shortcut_before = i % 5 == 0 ? 5 : i % 5 == 1 ? 8 : 0;
     test.zero_point = i % 11 == 0 ? 0.5f : 0;
+    test.lowest_out = i % 4 == 1 ? 0.7f : 0;
     test.extreme = (i & 32) != 0 && i % 7 == 0;
     Compare(test, absl::StrCat("few codes ", i));
   }

@@ -27,6 +27,7 @@ struct ConvCase {
   bool weight_zero_points = false;
   bool codes_out = true;
   int32_t max_out = 15;  // of the codes that are put out, and of a shortcut
+  float lowest_out = 0;  // of the codes that are put out
   bool shortcut = false;
   bool float_shortcut = false;
   int64_t shortcut_before = 0;  // channels of zeros ahead of its own; as many behind
@@ -95,7 +96,7 @@ inline Plan MakeConvPlan(const ConvCase& test, Rng& random) {
   for (int64_t y = 0; y < height; ++y) conv.row_class.push_back(classes > 1 && y == 0 ? 1 : 0);
   for (int64_t x = 0; x < width; ++x) conv.column_class.push_back(classes > 1 && x + 1 == width ? 1 : 0);
   conv.column_classes = classes > 1 ? 2 : 1;
-  conv.epilogue.lower = test.codes_out ? 0.0f : -3.0f;
+  conv.epilogue.lower = test.codes_out ? test.lowest_out : -3.0f;
   conv.epilogue.upper = static_cast<float>(test.max_out);
   if (test.shortcut) {
     Shortcut& shortcut = conv.epilogue.shortcut;
