@@ -18,8 +18,9 @@ std::unique_ptr<ConvKernel> MakeAvx2ByteConv(const ConvProblem& problem);
 std::unique_ptr<ConvKernel> MakeAvx2WordConv(const ConvProblem& problem);
 
 // Windows of 3 by 3 with 16 products for 4 outputs (Winograd), in whole numbers. nullptr for other windows, strides and
-// dilations, channels that are no multiple of 16, odd sizes. The former multiplies words and is exact for all, the
-// latter bytes, which fits up to about 4 bits with 4.
+// dilations, channels that are no multiple of 16, fewer than 16 outputs of a channel. The former multiplies words and
+// is exact for all, the latter bytes, which fits up to about 4 bits with 4, and wants even sizes or multiples of 32
+// channels.
 std::unique_ptr<ConvKernel> MakeAvx2WinogradConv(const ConvProblem& problem);
 std::unique_ptr<ConvKernel> MakeAvx2WinogradByteConv(const ConvProblem& problem);
 
