@@ -66,6 +66,7 @@ void BM_Kernel(benchmark::State& state, const Shape3& shape, const Precision& pr
   test.height = test.width = shape.size;
   test.max_code = precision.max_code;
   test.max_weight = precision.max_weight;
+  test.max_out = precision.max_code;
   test.shortcut = shape.in == shape.out;
   Rng random({1});
   const Plan plan = MakeConvPlan(test, random);

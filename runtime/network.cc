@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <new>
 #include <numeric>
@@ -57,6 +58,7 @@ ConvProblem MakeProblem(const Plan& plan, const MemoryPlan& memory, const ConvOp
   if (op.epilogue.shortcut.tensor >= 0) {
     problem.shortcut_layout = layout(op.epilogue.shortcut.tensor);
     problem.shortcut_channels = tensor(op.epilogue.shortcut.tensor)->channels;
+    problem.shortcut_max_code = tensor(op.epilogue.shortcut.tensor)->max_code;
   }
   return problem;
 }
@@ -170,6 +172,8 @@ struct IntegerSession::State {
   // Of a convolution only the part-th of `of` equal parts of its rows; all else is done for part 0.
   void RunStep(Workspace& workspace, size_t step, int thread, int part, int of);
   void TimeStep(Workspace& workspace, size_t step, int thread, int part, int of);
+  // All steps; where there are several parts, their threads wait for each other after each.
+  void RunSteps(Workspace& workspace, int thread, int part, int of);
   void RunOne(const float* image, float* outputs);
   void RunMany(const float* images, int64_t count, float* outputs);
 
@@ -240,19 +244,17 @@ void IntegerSession::State::TimeStep(Workspace& workspace, size_t step, int thre
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+void IntegerSession::State::RunSteps(Workspace& workspace, int thread, int part, int of) {
+  for (size_t step = 0; step < parts.plan.steps.size(); ++step) {
+    TimeStep(workspace, step, thread, part, of);
+    if (of > 1) barrier.Wait();
+  }
+}
+
 void IntegerSession::State::RunOne(const float* image, float* outputs) {
   Workspace& workspace = workspaces.front();
   ReadImage(workspace, image);
-  if (pool.size() == 1) {
-    for (size_t step = 0; step < parts.plan.steps.size(); ++step) TimeStep(workspace, step, 0, 0, 1);
-  } else {
-    pool.Run([&](int thread) {
-      for (size_t step = 0; step < parts.plan.steps.size(); ++step) {
-        TimeStep(workspace, step, thread, thread, pool.size());
-        barrier.Wait();
-      }
-    });
-  }
+  pool.Run([&](int thread) { RunSteps(workspace, thread, thread, pool.size()); });
   WriteOutputs(workspace, outputs);
 }
 
@@ -264,15 +266,11 @@ void IntegerSession::State::RunMany(const float* images, int64_t count, float* o
     Workspace& workspace = workspaces[static_cast<size_t>(thread)];
     for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
       ReadImage(workspace, images + i * image_size);
-      for (size_t step = 0; step < parts.plan.steps.size(); ++step) TimeStep(workspace, step, thread, 0, 1);
+      RunSteps(workspace, thread, 0, 1);
       WriteOutputs(workspace, outputs + i * output_size);
     }
   };
-  if (pool.size() == 1) {
-    work(0);
-  } else {
-    pool.Run(work);
-  }
+  pool.Run(std::ref(work));  // (a copy would take memory)
 }
 
 IntegerSession::IntegerSession(std::shared_ptr<const IntegerNetwork> network, int threads)

@@ -117,14 +117,20 @@ struct RunOp {
   }
 
   void operator()(const GlobalAvgPool&) const {
+    constexpr int64_t kTogether = 64;
     const PlanTensor& from = *x().tensor;
-    Map([&](int64_t, int64_t, int64_t c) {
-      double sum = 0;
+    for (int64_t first = 0; first < from.channels; first += kTogether) {
+      const int64_t count = std::min(kTogether, from.channels - first);
+      double sums[kTogether] = {};
       for (int64_t y = 0; y < from.height; ++y) {
-        for (int64_t column = 0; column < from.width; ++column) sum += static_cast<double>(x().Read(y, column, c));
+        for (int64_t column = 0; column < from.width; ++column) {
+          for (int64_t c = 0; c < count; ++c) sums[c] += static_cast<double>(x().Read(y, column, first + c));
+        }
       }
-      return static_cast<float>(sum / static_cast<double>(from.height * from.width));
-    });
+      for (int64_t c = 0; c < count; ++c) {
+        output.Write(0, 0, first + c, static_cast<float>(sums[c] / static_cast<double>(from.height * from.width)));
+      }
+    }
   }
 
   // f(the number) of those in the window that lie inside.

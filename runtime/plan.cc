@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -13,6 +12,7 @@
 #include "absl/types/span.h"
 #include "base/status_macros.h"
 #include "quant/packing.h"
+#include "runtime/integer_weight.h"
 
 namespace lowbit {
 namespace {
@@ -28,57 +28,6 @@ constexpr int64_t kMaxStride = int64_t{1} << 31;
 
 absl::Status Invalid(absl::string_view layer, absl::string_view message) {
   return absl::InvalidArgumentError(absl::StrCat("layer \"", layer, "\": ", message));
-}
-
-// The weights of one layer as integers: x ~ scale[o] * (w - zero_point[o]).
-struct IntegerWeight {
-  std::vector<int8_t> values;  // in the order of the packed ones
-  std::vector<double> scale;
-  std::vector<double> zero_point;
-};
-
-// One channel: the levels in use moved, and doubled where that makes a zero point whole, to fit 8 bits. False if they
-// cannot.
-bool FitLevels(absl::Span<const int32_t> levels, double scale, double zero_point, IntegerWeight* weight) {
-  const auto [low, high] = std::minmax_element(levels.begin(), levels.end());
-  for (const int32_t factor : {1, 2}) {
-    const double shift = zero_point * factor;
-    if (shift != std::floor(shift)) continue;
-    if (*low * factor - shift < -128 || *high * factor - shift > 127) continue;
-    for (const int32_t level : levels) {
-      weight->values.push_back(static_cast<int8_t>(level * factor - static_cast<int32_t>(shift)));
-    }
-    weight->scale.push_back(scale / factor);
-    weight->zero_point.push_back(0);
-    return true;
-  }
-  if (*high - *low > 255) return false;
-  const int32_t shift = std::min(*low + 128, std::max(*high - 127, static_cast<int32_t>(std::lround(zero_point))));
-  for (const int32_t level : levels) weight->values.push_back(static_cast<int8_t>(level - shift));
-  weight->scale.push_back(scale);
-  weight->zero_point.push_back(zero_point - shift);
-  return true;
-}
-
-// Nothing, where the weight has no integers of 8 bits.
-std::optional<IntegerWeight> ToIntegers(const PackedWeight& packed) {
-  const QuantParams& params = packed.params;
-  if (!params.bases.empty() || params.bits > 8) return std::nullopt;
-  const size_t row = static_cast<size_t>(packed.row_size());
-  std::vector<int32_t> levels(static_cast<size_t>(packed.rows()) * row);
-  UnpackCodes(packed.codes, packed.row_size(), params.bits, params.qmin(), absl::MakeSpan(levels));
-  if (!params.levels.empty()) {
-    for (int32_t& level : levels) level = params.levels[static_cast<size_t>(level - params.qmin())];
-  }
-  IntegerWeight weight;
-  for (size_t o = 0; o < static_cast<size_t>(packed.rows()); ++o) {
-    const size_t channel = params.per_channel() ? o : 0;
-    if (!FitLevels(absl::MakeConstSpan(levels).subspan(o * row, row), params.scale[channel], params.zero_point[channel],
-                   &weight)) {
-      return std::nullopt;
-    }
-  }
-  return weight;
 }
 
 std::vector<float> Floats(const TensorBlob& blob) {
@@ -132,17 +81,6 @@ BorderClasses FindClasses(int64_t outputs, int64_t inputs, int64_t kernel, int64
     classes.of.push_back(it->second);
   }
   return classes;
-}
-
-// Whether 32 bits hold every sum of codes up to `max_code`.
-bool SumsFit(const IntegerWeight& weight, size_t rows, int64_t max_code) {
-  const size_t row = weight.values.size() / rows;
-  for (size_t o = 0; o < rows; ++o) {
-    int64_t sum = 0;
-    for (size_t i = 0; i < row; ++i) sum += std::max(1, std::abs(static_cast<int>(weight.values[o * row + i])));
-    if (sum * max_code > std::numeric_limits<int32_t>::max()) return false;
-  }
-  return true;
 }
 
 // What v of runtime/plan.h is held between: lower and upper.
@@ -309,8 +247,7 @@ void Planner::FindChains() {
       const auto packed = model_.weights.find(graph_.layer(i).name);
       if (packed == model_.weights.end()) continue;
       std::optional<IntegerWeight> weight = ToIntegers(packed->second);
-      const size_t rows = static_cast<size_t>(packed->second.rows());
-      if (!weight.has_value() || !SumsFit(*weight, rows, max_code)) continue;
+      if (!weight.has_value() || !SumsFit(*weight, max_code)) continue;
       integers_.emplace(i, *std::move(weight));
     }
     Chain chain = Follow(i);

@@ -13,6 +13,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_patch_sums.h"
 #include "runtime/kernels/avx2_tile.h"
 #endif
 
@@ -30,7 +31,7 @@ constexpr int32_t kMaxWord = 32767;
 class Avx2ByteConv : public ConvKernel {
  public:
   explicit Avx2ByteConv(const ConvProblem& problem)
-      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem) {
+      : problem_(problem), window_(MakeWindow(problem, kStepBytes)), finish_(problem), patch_sums_(problem) {
     blocks_ = (problem.op->geometry.out_channels + kBlock - 1) / kBlock;
     weights_ = LayOutWeights<int8_t>(problem, window_, kBlock, 4);
     FindChunks();
@@ -41,10 +42,7 @@ class Avx2ByteConv : public ConvKernel {
 
   const char* name() const override { return "avx2 bytes"; }
 
-  // The sums of a row, and of the codes in its windows.
-  int64_t scratch_bytes() const override {
-    return problem_.output->width * (kBlock + 1) * static_cast<int64_t>(sizeof(int32_t));
-  }
+  int64_t scratch_bytes() const override { return patch_sums_.scratch_bytes(); }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
     if (chunk_ends_.size() == 1) {
@@ -96,43 +94,36 @@ class Avx2ByteConv : public ConvKernel {
     return fits;
   }
 
-  const int32_t* PatchSums(const ConvBuffers& buffers, int64_t y) const {
-    if (!finish_.needs_patch_sums()) return nullptr;
-    int32_t* const sums = reinterpret_cast<int32_t*>(buffers.scratch) + problem_.output->width * kBlock;
-    for (int64_t x = 0; x < problem_.output->width; ++x) {
-      sums[x] = WindowSum(window_, kStepBytes, buffers.input + WindowStart(problem_, y, x));
-    }
-    return sums;
-  }
-
   template <bool kOneChunk>
   LOWBIT_AVX2_INLINE void RunRows(const ConvBuffers& buffers, int64_t begin, int64_t end) const {
     const int64_t width = problem_.output->width;
-    auto* const sums = reinterpret_cast<int32_t(*)[kBlock]>(buffers.scratch);
     Operands operands;
     operands.offsets = window_.offsets.data();
     operands.chunk_ends = chunk_ends_.data();
     operands.chunks = static_cast<int64_t>(chunk_ends_.size());
     operands.step = problem_.op->geometry.stride[1] * problem_.input_layout.pixel;
+    patch_sums_.Make(buffers.input, begin, end, buffers.scratch);
     for (int64_t block = 0; block < blocks_; ++block) {
       operands.weights = weights_.data() + block * window_.steps() * kStepWeights;
       for (int64_t y = begin; y < end; ++y) {
         const uint8_t* const start = buffers.input + WindowStart(problem_, y, 0);
-        // The last four pixels may overlap those before: they get the same sums again.
+        const Avx2Finish::Row row = finish_.MakeRow(buffers, y, block * kBlock, patch_sums_.Row(buffers.scratch, y));
+        // The last four pixels may overlap those before: they are made again.
         for (int64_t x = 0; x < width && width >= kPixels; x += kPixels) {
           const int64_t at = std::min(x, width - kPixels);
-          FourPixels<kOneChunk>(operands, start + at * operands.step, sums + at);
+          FourPixels<kOneChunk>(operands, start + at * operands.step).Finish(row, at);
         }
         for (int64_t x = 0; x < width && width < kPixels; ++x) {
-          OnePixel(operands, start + x * operands.step, sums[x]);
+          alignas(32) int32_t sums[1][kBlock];
+          OnePixel(operands, start + x * operands.step, sums[0]);
+          Avx2Finish::FinishRow(row, sums, x, x + 1);
         }
-        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums, PatchSums(buffers, y), 0, width);
       }
     }
   }
 
   template <bool kOneChunk>
-  static LOWBIT_AVX2_INLINE void FourPixels(const Operands& operands, const uint8_t* start, int32_t (*out)[kBlock]) {
+  static LOWBIT_AVX2_INLINE Avx2Tile FourPixels(const Operands& operands, const uint8_t* start) {
     const __m256i ones = _mm256_set1_epi16(1);
     const int64_t* const offsets = operands.offsets;
     const uint8_t* const start1 = start + operands.step;
@@ -158,7 +149,7 @@ class Avx2ByteConv : public ConvKernel {
       }
       words.Clear();
     }
-    sums.Store(out);
+    return sums;
   }
 
   static LOWBIT_AVX2_INLINE void OnePixel(const Operands& operands, const uint8_t* start, int32_t (&out)[kBlock]) {
@@ -186,6 +177,7 @@ class Avx2ByteConv : public ConvKernel {
   const ConvProblem problem_;
   const Window window_;
   const Avx2Finish finish_;
+  const Avx2PatchSums patch_sums_;
   int64_t blocks_ = 0;
   AlignedVector<int8_t> weights_;  // [block, step, 2 rounds, channel of the block, 4]
   std::vector<int64_t> chunk_ends_;

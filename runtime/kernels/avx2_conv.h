@@ -17,13 +17,17 @@ std::unique_ptr<ConvKernel> MakeAvx2ByteConv(const ConvProblem& problem);
 // Products of 16-bit numbers, added in pairs to 32 bits (vpmaddwd): exact for all.
 std::unique_ptr<ConvKernel> MakeAvx2WordConv(const ConvProblem& problem);
 
-// Windows of 3 by 3 with 16 products for 4 outputs (Winograd), in whole numbers: exact for all. nullptr for other
-// windows, strides and dilations, channels that are no multiple of 16, odd sizes.
+// Windows of 3 by 3 with 16 products for 4 outputs (Winograd), in whole numbers. nullptr for other windows, strides and
+// dilations, channels that are no multiple of 16, fewer than 16 outputs of a channel. The former multiplies words and
+// is exact for all, the latter bytes, which fits up to about 4 bits with 4, and wants even sizes or multiples of 32
+// channels.
 std::unique_ptr<ConvKernel> MakeAvx2WinogradConv(const ConvProblem& problem);
+std::unique_ptr<ConvKernel> MakeAvx2WinogradByteConv(const ConvProblem& problem);
 
-// Tables of sums of weights, looked up by codes of 1 or 2 bits (vpshufb). nullptr for codes of more bits, channels that
-// are no multiple of 16, strides above 2.
-std::unique_ptr<ConvKernel> MakeAvx2TableConv(const ConvProblem& problem);
+// Tables of sums of weights, looked up by 4 codes of 1 bit or by 2 codes of 2 bits (vpshufb). nullptr for codes of more
+// bits, channels that are no multiple of 16, strides above 2.
+std::unique_ptr<ConvKernel> MakeAvx2TableOf4Conv(const ConvProblem& problem);
+std::unique_ptr<ConvKernel> MakeAvx2TableOf2Conv(const ConvProblem& problem);
 
 // As many groups as input and as output channels (vpmaddwd). nullptr for others, and where weights have zero points.
 std::unique_ptr<ConvKernel> MakeAvx2DepthwiseConv(const ConvProblem& problem);

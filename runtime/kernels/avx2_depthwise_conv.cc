@@ -50,7 +50,7 @@ class Avx2DepthwiseConv : public ConvKernel {
           Sums<kPixels>(start + at * step, step, weights, sums + at);
         }
         for (int64_t x = 0; x < width && width < kPixels; ++x) Sums<1>(start + x * step, step, weights, sums + x);
-        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, channel), sums, nullptr, 0, width);
+        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, channel), sums, 0, width);
       }
     }
   }

@@ -12,6 +12,7 @@
 
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
+#include "runtime/kernels/avx2_patch_sums.h"
 #include "runtime/kernels/avx2_tile.h"
 #endif
 
@@ -28,16 +29,16 @@ constexpr int64_t kStepWeights = kStepCodes * kBlock;
 class Avx2WordConv : public ConvKernel {
  public:
   explicit Avx2WordConv(const ConvProblem& problem)
-      : problem_(problem), window_(MakeWindow(problem, kStepCodes)), finish_(problem) {
+      : problem_(problem), window_(MakeWindow(problem, kStepCodes)), finish_(problem), patch_sums_(problem) {
     blocks_ = (problem.op->geometry.out_channels + kBlock - 1) / kBlock;
     weights_ = LayOutWeights<int16_t>(problem, window_, kBlock, 2);
   }
 
   const char* name() const override { return "avx2 words"; }
 
-  // The sums of a row, those of the codes in its windows, and the rows that are read, widened.
+  // The sums of the codes in windows, and the rows that are read, widened.
   int64_t scratch_bytes() const override {
-    return SumsBytes() + RowsRead(problem_.output->height) * problem_.input_layout.row * 2 + kReadSlack;
+    return patch_sums_.scratch_bytes() + RowsRead(problem_.output->height) * problem_.input_layout.row * 2 + kReadSlack;
   }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
@@ -47,33 +48,31 @@ class Avx2WordConv : public ConvKernel {
     const Conv2d& g = problem_.op->geometry;
     const int64_t first =
         layout.offset - layout.offset % layout.row + (begin * g.stride[0] - g.padding[0]) * layout.row;
-    auto* const sums = reinterpret_cast<int32_t(*)[kBlock]>(buffers.scratch);
-    int16_t* const words = reinterpret_cast<int16_t*>(buffers.scratch + SumsBytes());
+    int16_t* const words = reinterpret_cast<int16_t*>(buffers.scratch + patch_sums_.scratch_bytes());
     Widen(buffers.input + first, RowsRead(end - begin) * layout.row, words);
+    patch_sums_.Make(buffers.input, begin, end, buffers.scratch);
     const int64_t width = problem_.output->width;
     const int64_t step = g.stride[1] * layout.pixel;
     for (int64_t block = 0; block < blocks_; ++block) {
       const int16_t* const weights = weights_.data() + block * window_.steps() * kStepWeights;
       for (int64_t y = begin; y < end; ++y) {
         const int16_t* const start = words - first + WindowStart(problem_, y, 0);
-        // The last four pixels may overlap those before: they get the same sums again.
+        const Avx2Finish::Row row = finish_.MakeRow(buffers, y, block * kBlock, patch_sums_.Row(buffers.scratch, y));
+        // The last four pixels may overlap those before: they are made again.
         for (int64_t x = 0; x < width && width >= kPixels; x += kPixels) {
           const int64_t at = std::min(x, width - kPixels);
-          FourPixels(window_, weights, start + at * step, step, sums + at);
+          FourPixels(window_, weights, start + at * step, step).Finish(row, at);
         }
-        for (int64_t x = 0; x < width && width < kPixels; ++x) OnePixel(window_, weights, start + x * step, sums[x]);
-        int32_t* const patch_sums = sums[width];
-        for (int64_t x = 0; x < width && finish_.needs_patch_sums(); ++x) {
-          patch_sums[x] = WindowSum(window_, kStepCodes, start + x * step);
+        for (int64_t x = 0; x < width && width < kPixels; ++x) {
+          alignas(32) int32_t sums[1][kBlock];
+          OnePixel(window_, weights, start + x * step, sums[0]);
+          Avx2Finish::FinishRow(row, sums, x, x + 1);
         }
-        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, block * kBlock), sums, patch_sums, 0, width);
       }
     }
   }
 
  private:
-  int64_t SumsBytes() const { return problem_.output->width * (kBlock + 1) * static_cast<int64_t>(sizeof(int32_t)); }
-
   int64_t RowsRead(int64_t rows) const {
     const Conv2d& g = problem_.op->geometry;
     return (rows - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
@@ -88,8 +87,8 @@ class Avx2WordConv : public ConvKernel {
     for (; i < count; ++i) words[i] = bytes[i];
   }
 
-  static LOWBIT_AVX2_INLINE void FourPixels(const Window& window, const int16_t* weights, const int16_t* start,
-                                            int64_t step, int32_t (*out)[kBlock]) {
+  static LOWBIT_AVX2_INLINE Avx2Tile FourPixels(const Window& window, const int16_t* weights, const int16_t* start,
+                                                int64_t step) {
     const int64_t* const offsets = window.offsets.data();
     const int64_t steps = window.steps();
     const int16_t* const start1 = start + step;
@@ -105,7 +104,7 @@ class Avx2WordConv : public ConvKernel {
                       Avx2AddWords());
       }
     }
-    tile.Store(out);
+    return tile;
   }
 
   static LOWBIT_AVX2_INLINE void OnePixel(const Window& window, const int16_t* weights, const int16_t* start,
@@ -125,6 +124,7 @@ class Avx2WordConv : public ConvKernel {
   const ConvProblem problem_;
   const Window window_;
   const Avx2Finish finish_;
+  const Avx2PatchSums patch_sums_;
   int64_t blocks_ = 0;
   AlignedVector<int16_t> weights_;  // [block, step, 2 rounds, channel of the block, 2]
 };

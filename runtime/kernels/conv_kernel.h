@@ -19,6 +19,7 @@ struct ConvProblem {
   TensorLayout input_layout, output_layout;
   TensorLayout shortcut_layout;  // where there is one
   int64_t shortcut_channels = 0;
+  int32_t shortcut_max_code = 0;  // where that holds codes
 };
 
 // Pointers to the start of the tensors' memory, where TensorLayout::offset counts from.
@@ -57,29 +58,38 @@ inline float ShortcutValue(const ConvProblem& problem, const void* shortcut, int
                          : static_cast<const float*>(shortcut)[at];
 }
 
-// Writes channel o of output pixel (y, x).
-inline void FinishOne(const ConvProblem& problem, const ConvBuffers& buffers, int64_t y, int64_t x, int64_t o,
-                      int32_t sum, int32_t patch_sum) {
-  const Epilogue& epilogue = problem.op->epilogue;
+// v of a sum that is channel o of a pixel of the class `bias_class`, whose shortcut adds `shortcut`.
+inline float ValueOf(const Epilogue& epilogue, int64_t bias_class, int64_t o, int32_t sum, int32_t patch_sum,
+                     float shortcut) {
   const size_t channel = static_cast<size_t>(o);
-  const size_t channels = epilogue.multiplier.size();
-  const size_t bias_class = static_cast<size_t>(problem.op->BiasClass(y, x));
   float v = static_cast<float>(sum) * epilogue.multiplier[channel];
-  v = v + epilogue.bias[bias_class * channels + channel];
+  v = v + epilogue.bias[static_cast<size_t>(bias_class) * epilogue.multiplier.size() + channel];
   if (!epilogue.patch_multiplier.empty()) {
     const float patch = static_cast<float>(patch_sum) * epilogue.patch_multiplier[channel];
     v = v + patch;
   }
   if (epilogue.shortcut.tensor >= 0) {
-    const float shortcut = ShortcutValue(problem, buffers.shortcut, y, x, o) * epilogue.shortcut.multiplier;
-    v = v + shortcut;
+    const float added = shortcut * epilogue.shortcut.multiplier;
+    v = v + added;
   }
+  return v;
+}
+
+// The code of v. NaN, which a broken shortcut of floats may bring in, becomes `lower`.
+inline uint8_t CodeOf(const Epilogue& epilogue, float v) {
+  return static_cast<uint8_t>(std::nearbyint(std::min(std::max(epilogue.lower, v), epilogue.upper)));
+}
+
+// Writes channel o of output pixel (y, x).
+inline void FinishOne(const ConvProblem& problem, const ConvBuffers& buffers, int64_t y, int64_t x, int64_t o,
+                      int32_t sum, int32_t patch_sum) {
+  const Epilogue& epilogue = problem.op->epilogue;
+  const float shortcut = epilogue.shortcut.tensor < 0 ? 0 : ShortcutValue(problem, buffers.shortcut, y, x, o);
+  const float v = ValueOf(epilogue, problem.op->BiasClass(y, x), o, sum, patch_sum, shortcut);
   const TensorLayout& layout = problem.output_layout;
   const int64_t at = layout.offset + y * layout.row + x * layout.pixel + o;
-  // NaN, which a broken shortcut of floats may bring in, becomes `lower`.
   if (layout.is_codes) {
-    const float clamped = std::min(std::max(epilogue.lower, v), epilogue.upper);
-    static_cast<uint8_t*>(buffers.output)[at] = static_cast<uint8_t>(std::nearbyint(clamped));
+    static_cast<uint8_t*>(buffers.output)[at] = CodeOf(epilogue, v);
   } else {
     static_cast<float*>(buffers.output)[at] = std::max(epilogue.lower, v);
   }

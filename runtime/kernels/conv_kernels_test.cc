@@ -110,7 +110,25 @@ TEST(ConvKernels, AreExactForBits) {
   }
 }
 
-TEST(ConvKernels, AreExactAtEveryWidth) {
+TEST(ConvKernels, AreExactAtOddSizes) {
+  for (const int64_t channels : {16, 32}) {
+    for (const int32_t max_code : {1, 3, 15, 255}) {
+      for (int64_t height = 3; height <= 7; ++height) {
+        for (int64_t width = 6; width <= 11; ++width) {
+          ConvCase test;
+          test.geometry = Geometry(channels, 16);
+          test.height = height;
+          test.width = width;
+          test.max_code = max_code;
+          if (max_code == 1) test.max_weight = 0;
+          Compare(test, absl::StrCat(channels, " channels, ", height, " by ", width, ", codes to ", max_code));
+        }
+      }
+    }
+  }
+}
+
+TEST(ConvKernels, AreExactAtEveryPrecision) {
   for (const int32_t max_code : {1, 3, 7, 15, 127, 255}) {
     for (const int32_t max_weight : {0, 1, 3, 7, 15, 127}) {
       for (const bool extreme : {false, true}) {
@@ -135,6 +153,19 @@ TEST(ConvKernels, AreExactForLongSumsAtTheEndsOfTheRange) {
       test.max_weight = max_weight;
       test.extreme = true;
       Compare(test, absl::StrCat("codes to ", max_code, ", weights to ", max_weight));
+    }
+  }
+}
+
+TEST(ConvKernels, AreExactWhereTablesArePooled) {
+  for (const int32_t max_weight : {0, 1, 7}) {
+    for (const int64_t size : {4, 6}) {
+      ConvCase test;
+      test.geometry = Geometry(128, 64);
+      test.height = test.width = size;
+      test.max_code = 1;
+      test.max_weight = max_weight;
+      Compare(test, absl::StrCat("weights to ", max_weight, ", size ", size));
     }
   }
 }
@@ -175,9 +206,30 @@ TEST(ConvKernels, AreExactWithEveryEpilogue) {
     test.shortcut_before = (i & 64) != 0 ? 5 : 8;
     test.shortcut_stride = i % 3 == 0 ? 2 : 1;
     if (i % 5 == 0) test.shortcut_before = 0;
+    if (i % 3 == 1) test.lowest_out = 2.3f;
     if (i % 7 == 0) test.max_code = 255, test.max_weight = 127;
     if (i / 3 % 2 == 1) test.height = 9, test.width = 11;  // the 64th pixel is within a row
     Compare(test, absl::StrCat("epilogue ", i));
+  }
+}
+
+// Few codes are told apart by the sums at which they begin.
+TEST(ConvKernels, AreExactWhereFewCodesArePutOut) {
+  for (int i = 0; i < 64; ++i) {
+    ConvCase test;
+    test.geometry = Geometry((i & 1) != 0 ? 64 : 16, 32);
+    test.height = 9;
+    test.width = 4 + i % 13;
+    test.max_code = (i & 2) != 0 ? 3 : 1;
+    test.max_weight = (i & 4) != 0 ? 1 : 0;
+    test.max_out = (i & 8) != 0 ? 3 : 1;
+    test.shortcut = (i & 16) != 0;
+    test.shortcut_stride = i % 3 == 0 ? 2 : 1;
+    test.shortcut_before = i % 5 == 0 ? 5 : i % 5 == 1 ? 8 : 0;
+    test.zero_point = i % 11 == 0 ? 0.5f : 0;
+    test.lowest_out = i % 4 == 1 ? 0.7f : 0;
+    test.extreme = (i & 32) != 0 && i % 7 == 0;
+    Compare(test, absl::StrCat("few codes ", i));
   }
 }
 
@@ -196,8 +248,8 @@ TEST(ConvKernels, ThereIsOneForEachPrecision) {
   EXPECT_EQ(best(Cpu::kPortable, 255, 127), "portable");
   EXPECT_EQ(best(Cpu::kPortable, 255, 127, 16), "portable depthwise");
   if (highest >= Cpu::kAvx2) {
-    EXPECT_EQ(best(Cpu::kAvx2, 255, 127), "avx2 winograd");
-    EXPECT_EQ(best(Cpu::kAvx2, 15, 7), "avx2 bytes");
+    EXPECT_EQ(best(Cpu::kAvx2, 255, 127), "avx2 winograd words");
+    EXPECT_EQ(best(Cpu::kAvx2, 15, 7), "avx2 winograd bytes");
     EXPECT_EQ(best(Cpu::kAvx2, 1, 0), "avx2 tables of 4 codes");
     EXPECT_EQ(best(Cpu::kAvx2, 255, 127, 16), "avx2 depthwise");
   }

@@ -26,6 +26,8 @@ struct ConvCase {
   float zero_point = 0;    // of the input
   bool weight_zero_points = false;
   bool codes_out = true;
+  int32_t max_out = 15;  // of the codes that are put out, and of a shortcut
+  float lowest_out = 0;  // of the codes that are put out
   bool shortcut = false;
   bool float_shortcut = false;
   int64_t shortcut_before = 0;  // channels of zeros ahead of its own; as many behind
@@ -67,7 +69,7 @@ inline Plan MakeConvPlan(const ConvCase& test, Rng& random) {
   Plan plan;
   plan.tensors.push_back(Codes(g.in_channels, test.height, test.width, test.max_code));
   plan.tensors[0].zero_point = test.zero_point;
-  plan.tensors.push_back(Codes(g.out_channels, height, width, 15));
+  plan.tensors.push_back(Codes(g.out_channels, height, width, test.max_out));
   plan.tensors[1].is_codes = test.codes_out;
   ConvOp conv;
   conv.geometry = g;
@@ -82,20 +84,21 @@ inline Plan MakeConvPlan(const ConvCase& test, Rng& random) {
   // So that most codes are inside of the range.
   const float reach =
       static_cast<float>(test.max_code * std::max(1, test.max_weight)) * std::sqrt(static_cast<float>(row));
+  const float range = 1.5f * static_cast<float>(test.max_out);
   const size_t classes = test.zero_point == 0 ? 1 : 4;
   for (int64_t o = 0; o < g.out_channels; ++o) {
-    conv.epilogue.multiplier.push_back(static_cast<float>(random.Uniform01() * 20) / reach);
+    conv.epilogue.multiplier.push_back(static_cast<float>(random.Uniform01()) * range / reach);
     if (test.weight_zero_points)
       conv.epilogue.patch_multiplier.push_back(static_cast<float>(random.Uniform01()) / reach);
   }
   for (size_t i = 0; i < classes * static_cast<size_t>(g.out_channels); ++i) {
-    conv.epilogue.bias.push_back(static_cast<float>(random.Uniform01() * 10));
+    conv.epilogue.bias.push_back(static_cast<float>(random.Uniform01() - 0.2) * range / 2);
   }
   for (int64_t y = 0; y < height; ++y) conv.row_class.push_back(classes > 1 && y == 0 ? 1 : 0);
   for (int64_t x = 0; x < width; ++x) conv.column_class.push_back(classes > 1 && x + 1 == width ? 1 : 0);
   conv.column_classes = classes > 1 ? 2 : 1;
-  conv.epilogue.lower = test.codes_out ? 0.0f : -3.0f;
-  conv.epilogue.upper = 15;
+  conv.epilogue.lower = test.codes_out ? test.lowest_out : -3.0f;
+  conv.epilogue.upper = static_cast<float>(test.max_out);
   if (test.shortcut) {
     Shortcut& shortcut = conv.epilogue.shortcut;
     shortcut.tensor = 2;
@@ -103,7 +106,7 @@ inline Plan MakeConvPlan(const ConvCase& test, Rng& random) {
     shortcut.stride = {test.shortcut_stride, test.shortcut_stride};
     shortcut.multiplier = 0.37f;
     plan.tensors.push_back(Codes(g.out_channels - 2 * test.shortcut_before, height * test.shortcut_stride,
-                                 width * test.shortcut_stride, 15));
+                                 width * test.shortcut_stride, test.max_out));
     plan.tensors[2].is_codes = !test.float_shortcut;
   }
   plan.steps.push_back({"conv", "conv", 0, std::move(conv)});
@@ -149,6 +152,7 @@ inline ConvProblem MakeConvProblem(const Plan& plan, const MemoryPlan& memory) {
   if (plan.tensors.size() > 2) {
     problem.shortcut_layout = memory.layouts[2];
     problem.shortcut_channels = plan.tensors[2].channels;
+    problem.shortcut_max_code = plan.tensors[2].max_code;
   }
   return problem;
 }

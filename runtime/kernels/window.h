@@ -43,17 +43,6 @@ AlignedVector<T> LayOutWeights(const ConvProblem& problem, const Window& window,
   return weights;
 }
 
-// The sum of the codes that the window at `start` multiplies with weights. T: what codes are held in.
-template <typename T>
-int32_t WindowSum(const Window& window, int64_t step_bytes, const T* start) {
-  int32_t sum = 0;
-  const int64_t* weight_of = window.weight_of.data();
-  for (const int64_t offset : window.offsets) {
-    for (int64_t i = 0; i < step_bytes; ++i) sum += *weight_of++ < 0 ? 0 : start[offset + i];
-  }
-  return sum;
-}
-
 // ---- As many groups as input and as output channels: each channel has its own window ----
 
 inline bool IsDepthwise(const ConvProblem& problem) {

@@ -1,0 +1,28 @@
+#ifndef LOWBIT_RUNTIME_INTEGER_WEIGHT_H_
+#define LOWBIT_RUNTIME_INTEGER_WEIGHT_H_
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "quant/quantized_model.h"
+
+namespace lowbit {
+
+// The weights of one layer as integers of 8 bits, for each output channel o: x ~ scale[o] * (w - zero_point[o]).
+struct IntegerWeight {
+  std::vector<int8_t> values;  // in the order of the packed ones
+  std::vector<double> scale;
+  std::vector<double> zero_point;
+};
+
+// Moved, and doubled where that makes a zero point whole, to fit 8 bits: zero points are 0 where that can be. Nothing
+// where they do not fit, or are no whole numbers.
+std::optional<IntegerWeight> ToIntegers(const PackedWeight& packed);
+
+// Whether 32 bits hold every sum of the weights times codes up to `max_code`, and every sum of codes.
+bool SumsFit(const IntegerWeight& weight, int64_t max_code);
+
+}  // namespace lowbit
+
+#endif  // LOWBIT_RUNTIME_INTEGER_WEIGHT_H_
