@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/keep_freed_memory.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/quantized_network.h"
 #include "model/executor.h"
@@ -106,6 +107,7 @@ void Register() {
 }  // namespace lowbit
 
 int main(int argc, char** argv) {
+  lowbit::KeepFreedMemory();  // or LibTorch would be measured by its allocations
   lowbit::Register();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
