@@ -27,7 +27,7 @@ std::vector<Border> FindBorders(const Plan& plan) {
 
 // What two tensors must have in common to share memory.
 bool SameLayout(const TensorLayout& a, const TensorLayout& b) {
-  return a.pixel == b.pixel && a.row == b.row && a.offset == b.offset && a.bytes == b.bytes && a.is_codes == b.is_codes;
+  return a.pixel == b.pixel && a.row == b.row && a.offset == b.offset && a.rows == b.rows && a.is_codes == b.is_codes;
 }
 
 TensorLayout MakeLayout(const PlanTensor& tensor, const Border& border) {
@@ -36,7 +36,8 @@ TensorLayout MakeLayout(const PlanTensor& tensor, const Border& border) {
   layout.pixel = tensor.is_codes ? (tensor.channels + 3) / 4 * 4 : tensor.channels;
   layout.row = layout.pixel * (tensor.width + 2 * border[1]);
   layout.offset = border[0] * layout.row + border[1] * layout.pixel;
-  const int64_t numbers = layout.row * (tensor.height + 2 * border[0]);
+  layout.rows = tensor.height + 2 * border[0];
+  const int64_t numbers = layout.row * layout.rows;
   const int64_t bytes = numbers * static_cast<int64_t>(tensor.is_codes ? sizeof(uint8_t) : sizeof(float));
   layout.bytes = (bytes + kReadSlack + kAlignment - 1) / kAlignment * kAlignment;
   return layout;

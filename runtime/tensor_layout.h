@@ -16,6 +16,7 @@ struct TensorLayout {
   int64_t pixel = 0;
   int64_t row = 0;
   int64_t offset = 0;
+  int64_t rows = 0;   // with those of the border
   int64_t bytes = 0;  // with slack behind, so that a vector that starts at a number may be loaded whole
   bool is_codes = false;
 };
