@@ -78,6 +78,7 @@ class Avx2Finish {
     const float* bias;              // of the row's first class
     const int32_t* column_class;    // nullptr: there is one class
     int64_t class_step;
+    bool has_shortcut;
     ShortcutKind shortcut_kind[2];
     const uint8_t* shortcut;  // where channel `first` of pixel 0 is
     int64_t shortcut_step;    // bytes
@@ -114,6 +115,7 @@ class Avx2Finish {
       row.bias += op.row_class[static_cast<size_t>(y)] * op.column_classes * row.class_step;
       row.column_class = op.column_class.data();
     }
+    row.has_shortcut = from.tensor >= 0;
     row.shortcut_kind[0] = shortcuts_[o / 8];
     row.shortcut_kind[1] = shortcuts_[o / 8 + 1];
     row.shortcut_is_codes = side.is_codes;
@@ -240,6 +242,8 @@ class Avx2Finish {
     }
     if (row.shortcut_kind[kHalf] != ShortcutKind::kNone) {
       v = _mm256_add_ps(v, _mm256_mul_ps(LoadShortcut<kHalf>(row, x), row.shortcut_multiplier));
+    } else if (row.has_shortcut) {
+      v = _mm256_add_ps(v, _mm256_setzero_ps());  // -0 becomes 0
     }
     return _mm256_max_ps(v, row.lower);
   }

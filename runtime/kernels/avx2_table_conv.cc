@@ -164,20 +164,32 @@ class Avx2TableConv : public ConvKernel {
     return range;
   }
 
-  void MakeTables() {
-    is_exact_ = true;
-    tables_.resize(static_cast<size_t>(Blocks() * kBlock * steps_ * kTable));
+  // Whether the numbers of tables fit bytes, and sums 16 bits.
+  bool SumsFit() const {
     for (int64_t o = 0; o < problem_.op->geometry.out_channels; ++o) {
       const int8_t* weights = Weights(o);
       int64_t lowest = 0, highest = 0;
       for (int64_t step = 0; step < steps_; ++step, weights += codes_) {
         const Range range = StepRange(weights);
-        is_exact_ = is_exact_ && range.lowest >= -127 && range.highest <= 127;
+        if (range.lowest < -127 || range.highest > 127) return false;
         lowest += range.lowest;
         highest += range.highest;
-        if (is_exact_) MakeTable(weights, tables_.data() + TableAt(o, step));
       }
-      is_exact_ = is_exact_ && lowest >= -32767 && highest <= 32767;
+      if (lowest < -32767 || highest > 32767) return false;
+    }
+    return true;
+  }
+
+  // (Tables take up to 64 times the memory of the weights.)
+  void MakeTables() {
+    is_exact_ = SumsFit();
+    if (!is_exact_) return;
+    tables_.resize(static_cast<size_t>(Blocks() * kBlock * steps_ * kTable));
+    for (int64_t o = 0; o < problem_.op->geometry.out_channels; ++o) {
+      const int8_t* weights = Weights(o);
+      for (int64_t step = 0; step < steps_; ++step, weights += codes_) {
+        MakeTable(weights, tables_.data() + TableAt(o, step));
+      }
     }
   }
 
@@ -413,7 +425,7 @@ class Avx2TableConv : public ConvKernel {
 
   // Of fewer pixels the last ones are repeated.
   LOWBIT_AVX2_INLINE void MakeIndex(const uint8_t* planes, int64_t first, int64_t last, uint8_t* index) const {
-    if (width_ % 32 == 0) {
+    if (kPixelsTogether >= 32 && width_ % 32 == 0) {
       CopyRuns<32>(planes, first, last, index);
     } else if (width_ % 16 == 0) {
       CopyRuns<16>(planes, first, last, index);

@@ -213,6 +213,25 @@ TEST(ConvKernels, AreExactWithEveryEpilogue) {
   }
 }
 
+// Few pixels, in rows of every length.
+TEST(ConvKernels, AreExactForOneOrTwoRows) {
+  for (const int64_t kernel : {1, 3}) {
+    for (const int64_t height : {1, 2}) {
+      for (int64_t width = 1; width <= 40; ++width) {
+        for (const int32_t max_code : {1, 3, 255}) {
+          ConvCase test;
+          test.geometry = Geometry(16, 32, kernel, 1, kernel / 2);
+          test.height = height;
+          test.width = width;
+          test.max_code = max_code;
+          test.max_weight = max_code == 255 ? 127 : 1;
+          Compare(test, absl::StrCat("kernel ", kernel, ", ", height, " by ", width, ", codes to ", max_code));
+        }
+      }
+    }
+  }
+}
+
 // Few codes are told apart by the sums at which they begin.
 TEST(ConvKernels, AreExactWhereFewCodesArePutOut) {
   for (int i = 0; i < 64; ++i) {
