@@ -28,9 +28,8 @@ std::vector<Cpu> RunnableCpus() {
   std::vector<Cpu> cpus = {Cpu::kReference, Cpu::kPortable};
 #if defined(__x86_64__)
   const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
-  const bool has_vnni = has_avx2 && __builtin_cpu_supports("avx512f") != 0 &&
-                        __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-                        __builtin_cpu_supports("avx512vnni") != 0;
+  const bool has_vnni = has_avx2 && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+                        __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512vnni") != 0;
   if (has_avx2) cpus.push_back(Cpu::kAvx2);
   if (has_vnni) cpus.push_back(Cpu::kAvx512Vnni);
   if (has_vnni && __builtin_cpu_supports("avx512vpopcntdq") != 0) cpus.push_back(Cpu::kAvx512Popcnt);
