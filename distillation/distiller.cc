@@ -343,6 +343,13 @@ absl::Status Distiller::Epoch() {
 absl::StatusOr<DistillResult> Distiller::Run() {
   LOWBIT_RETURN_IF_ERROR(Start());
   while (static_cast<int>(state_.history.size()) <= config_.epochs()) LOWBIT_RETURN_IF_ERROR(Epoch());
+  // Rates have fallen to 0 by the last epoch. One before it that measured better did so by chance, if anything: a few
+  // images held out say little.
+  const DistillEpoch& last = state_.history.back();
+  if (last.epoch > 0 && last.held_out_kl < state_.history.front().held_out_kl) {
+    LOWBIT_ASSIGN_OR_RETURN(QuantizedModel model, network_->Harden());
+    return DistillResult{std::move(model), last.epoch, state_.history};
+  }
   return DistillResult{*std::move(best_), state_.best_epoch, state_.history};
 }
 

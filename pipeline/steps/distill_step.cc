@@ -52,7 +52,7 @@ class DistillStepImpl : public Step {
     const DistillEpoch& best = result.history[static_cast<size_t>(result.best_epoch)];
     LogLine(result.best_epoch == 0
                 ? std::string("distill: no epoch came closer to the float network than the start, which stays")
-                : absl::StrFormat("distill: epoch %d was the best, KL %.4f on the images held out, %.4f at the start",
+                : absl::StrFormat("distill: epoch %d is the result, KL %.4f on the images held out, %.4f at the start",
                                   result.best_epoch, best.held_out_kl, result.history.front().held_out_kl));
     auto& record = context.report->steps.back();
     record["images"] = request.learn.size();
