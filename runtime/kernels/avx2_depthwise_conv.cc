@@ -30,35 +30,34 @@ class Avx2DepthwiseConv : public ConvKernel {
 
   const char* name() const override { return "avx2 depthwise"; }
 
-  // The sums of a row.
-  int64_t scratch_bytes() const override {
-    return problem_.output->width * kBlock * static_cast<int64_t>(sizeof(int32_t));
-  }
-
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
     const int64_t width = problem_.output->width, channels = problem_.op->geometry.out_channels;
     const int64_t step = problem_.op->geometry.stride[1] * problem_.input_layout.pixel;
     const int64_t taps = static_cast<int64_t>(offsets_.size());
-    auto* const sums = reinterpret_cast<int32_t(*)[kBlock]>(buffers.scratch);
     for (int64_t channel = 0; channel < channels; channel += kBlock) {
       const int32_t* const weights = weights_.data() + channel * taps;
       for (int64_t y = begin; y < end; ++y) {
         const uint8_t* const start = buffers.input + WindowStart(problem_, y, 0) + channel;
-        // The last four pixels may overlap those before: they get the same sums again.
+        const Avx2Finish::Row row = finish_.MakeRow(buffers, y, channel);
+        // The last four pixels may overlap those before: they are made again.
         for (int64_t x = 0; x < width && width >= kPixels; x += kPixels) {
           const int64_t at = std::min(x, width - kPixels);
-          Sums<kPixels>(start + at * step, step, weights, sums + at);
+          Sums<kPixels>(start + at * step, step, weights).Finish(row, at);
         }
-        for (int64_t x = 0; x < width && width < kPixels; ++x) Sums<1>(start + x * step, step, weights, sums + x);
-        Avx2Finish::FinishRow(finish_.MakeRow(buffers, y, channel), sums, 0, width);
+        for (int64_t x = 0; x < width && width < kPixels; ++x) {
+          const Avx2Tile tile = Sums<1>(start + x * step, step, weights);
+          alignas(32) int32_t sums[1][kBlock];
+          Avx2Tile::StorePixel(tile.sums[0][0], tile.sums[0][1], sums[0]);
+          Avx2Finish::FinishRow(row, sums, x, x + 1);
+        }
       }
     }
   }
 
  private:
+  // Of the first kCount pixels of a tile.
   template <int kCount>
-  LOWBIT_AVX2_INLINE void Sums(const uint8_t* start, int64_t step, const int32_t* weights,
-                               int32_t (*out)[kBlock]) const {
+  LOWBIT_AVX2_INLINE Avx2Tile Sums(const uint8_t* start, int64_t step, const int32_t* weights) const {
     Avx2Tile tile;
     tile.Clear();
     for (const int64_t offset : offsets_) {
@@ -73,7 +72,7 @@ class Avx2DepthwiseConv : public ConvKernel {
         tile.sums[p][1] = Opaque(Avx2AddWords()(tile.sums[p][1], high, _mm256_load_si256(w + 1)));
       }
     }
-    for (int p = 0; p < kCount; ++p) Avx2Tile::StorePixel(tile.sums[p][0], tile.sums[p][1], out[p]);
+    return tile;
   }
 
   const ConvProblem problem_;

@@ -30,6 +30,7 @@
 #if defined(__x86_64__)
 #include "runtime/kernels/avx2_finish.h"
 #include "runtime/kernels/avx2_patch_sums.h"
+#include "runtime/kernels/window.h"
 #endif
 
 namespace lowbit {
@@ -62,8 +63,7 @@ class Avx2TableConv : public ConvKernel {
     width_ = (problem.output->width + 3) / 4 * 4;
     groups_ = g.in_channels / codes_;
     row_pixels_ = in.row / in.pixel;
-    // From the first row of the border to the end of the last one.
-    pixels_ = (problem.input->height + 2 * (in.offset / in.row)) * row_pixels_;
+    pixels_ = in.rows * row_pixels_;
     plane_bytes_ = (pixels_ / stride_ + kPixels + kPlanePixels) / kPlanePixels * kPlanePixels;
     for (int64_t ky = 0; ky < g.kernel[0]; ++ky) {
       for (int64_t kx = 0; kx < g.kernel[1]; ++kx) taps_.push_back(PlaneAt(ky, kx));
@@ -361,10 +361,9 @@ class Avx2TableConv : public ConvKernel {
   LOWBIT_AVX2_INLINE void MakePlanes(const uint8_t* input, int64_t begin, int64_t end, uint8_t* planes) const {
     const Conv2d& g = problem_.op->geometry;
     const TensorLayout& in = problem_.input_layout;
-    const int64_t first_row = in.offset / in.row + begin * g.stride[0] - g.padding[0];
-    const int64_t rows = (end - 1 - begin) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
+    const int64_t first_row = FirstRowRead(problem_, begin);
     const int64_t first = first_row * row_pixels_ / kPlanePixels * kPlanePixels;
-    const int64_t last = (first_row + rows) * row_pixels_;
+    const int64_t last = (first_row + RowsRead(problem_, end - begin)) * row_pixels_;
     const int64_t of_sixteen = kBlock / codes_;
     const __m128i even_odd = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
     for (int64_t pixel = first; pixel < last; pixel += kPlanePixels) {

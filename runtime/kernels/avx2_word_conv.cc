@@ -38,21 +38,20 @@ class Avx2WordConv : public ConvKernel {
 
   // The sums of the codes in windows, and the rows that are read, widened.
   int64_t scratch_bytes() const override {
-    return patch_sums_.scratch_bytes() + RowsRead(problem_.output->height) * problem_.input_layout.row * 2 + kReadSlack;
+    return patch_sums_.scratch_bytes() + RowsRead(problem_, problem_.output->height) * problem_.input_layout.row * 2 +
+           kReadSlack;
   }
 
   LOWBIT_AVX2 void Run(const ConvBuffers& buffers, int64_t begin, int64_t end) const override {
     if (begin >= end) return;
     // The rows that windows of [begin, end) read, whole, from the border on the left to that on the right.
     const TensorLayout& layout = problem_.input_layout;
-    const Conv2d& g = problem_.op->geometry;
-    const int64_t first =
-        layout.offset - layout.offset % layout.row + (begin * g.stride[0] - g.padding[0]) * layout.row;
+    const int64_t first = FirstRowRead(problem_, begin) * layout.row;
     int16_t* const words = reinterpret_cast<int16_t*>(buffers.scratch + patch_sums_.scratch_bytes());
-    Widen(buffers.input + first, RowsRead(end - begin) * layout.row, words);
+    Widen(buffers.input + first, RowsRead(problem_, end - begin) * layout.row, words);
     patch_sums_.Make(buffers.input, begin, end, buffers.scratch);
     const int64_t width = problem_.output->width;
-    const int64_t step = g.stride[1] * layout.pixel;
+    const int64_t step = problem_.op->geometry.stride[1] * layout.pixel;
     for (int64_t block = 0; block < blocks_; ++block) {
       const int16_t* const weights = weights_.data() + block * window_.steps() * kStepWeights;
       for (int64_t y = begin; y < end; ++y) {
@@ -73,11 +72,6 @@ class Avx2WordConv : public ConvKernel {
   }
 
  private:
-  int64_t RowsRead(int64_t rows) const {
-    const Conv2d& g = problem_.op->geometry;
-    return (rows - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
-  }
-
   static LOWBIT_AVX2_INLINE void Widen(const uint8_t* bytes, int64_t count, int16_t* words) {
     int64_t i = 0;
     for (; i + 16 <= count; i += 16) {

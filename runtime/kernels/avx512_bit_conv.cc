@@ -44,8 +44,7 @@ class Avx512BitConv : public ConvKernel {
     for (const int64_t offset : window.offsets) offsets_.push_back(offset / 8);
 
     const TensorLayout& in = problem.input_layout;
-    const int64_t codes = in.row * (problem.input->height + 2 * (in.offset / in.row));
-    plane_bytes_ = (codes / 8 + kReadSlack + 63) / 64 * 64;
+    plane_bytes_ = (in.row * in.rows / 8 + kReadSlack + 63) / 64 * 64;
   }
 
   const char* name() const override { return planes_ == 1 ? "avx512 bits" : "avx512 bits of 2 planes"; }
@@ -58,12 +57,11 @@ class Avx512BitConv : public ConvKernel {
     if (begin >= end) return;
     // The rows that windows of [begin, end) read, whole, from the border on the left to that on the right.
     const TensorLayout& layout = problem_.input_layout;
-    const Conv2d& g = problem_.op->geometry;
-    const int64_t first = layout.offset / layout.row * layout.row + (begin * g.stride[0] - g.padding[0]) * layout.row;
-    const int64_t rows = (end - 1 - begin) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
+    const int64_t first = FirstRowRead(problem_, begin) * layout.row;
+    const int64_t bytes = RowsRead(problem_, end - begin) * layout.row;
     uint8_t* const planes = buffers.scratch + sizeof(Avx512Scratch);
     for (int64_t plane = 0; plane < planes_; ++plane) {
-      MakePlane(buffers.input + first, rows * layout.row, 1 << plane, planes + plane * plane_bytes_);
+      MakePlane(buffers.input + first, bytes, 1 << plane, planes + plane * plane_bytes_);
     }
     auto* const after_planes = reinterpret_cast<int32_t*>(planes + planes_ * plane_bytes_);
     const int32_t* const patch_sums = patch_sums_.Compute(buffers.input, begin, end, after_planes);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "runtime/kernels/avx512_finish.h"
+#include "runtime/kernels/window.h"
 
 namespace lowbit {
 
@@ -15,7 +16,7 @@ class Avx512PatchSums {
   // With slack behind for whole tiles of pixels.
   int64_t scratch_bytes() const {
     const int64_t output_height = problem_.output->height, output_width = problem_.output->width;
-    const int64_t numbers = (RowsRead(output_height) + 1) * RowPixels() + output_height * output_width;
+    const int64_t numbers = (RowsRead(problem_, output_height) + 1) * RowPixels() + output_height * output_width;
     return (numbers + 3 * kLanes) * static_cast<int64_t>(sizeof(int32_t));
   }
 
@@ -24,10 +25,9 @@ class Avx512PatchSums {
                                               int32_t* scratch) const {
     const Conv2d& g = problem_.op->geometry;
     const TensorLayout& layout = problem_.input_layout;
-    const int64_t row_pixels = RowPixels(), rows = RowsRead(end - begin), width = problem_.output->width;
-    const int64_t first_row = layout.offset / layout.row + begin * g.stride[0] - g.padding[0];
+    const int64_t row_pixels = RowPixels(), rows = RowsRead(problem_, end - begin), width = problem_.output->width;
     int32_t* const pixels = scratch;
-    const uint8_t* codes = input + first_row * layout.row;
+    const uint8_t* codes = input + FirstRowRead(problem_, begin) * layout.row;
     for (int64_t i = 0; i < rows * row_pixels; ++i, codes += layout.pixel) pixels[i] = PixelSum(codes, g.in_channels);
     // Windows one pixel apart. Whole vectors go beyond a row; the next row follows.
     int32_t* const side_by_side = pixels + rows * row_pixels + kLanes;
@@ -55,11 +55,6 @@ class Avx512PatchSums {
   static constexpr int64_t kLanes = 16;
 
   int64_t RowPixels() const { return problem_.input_layout.row / problem_.input_layout.pixel; }
-
-  int64_t RowsRead(int64_t rows) const {
-    const Conv2d& g = problem_.op->geometry;
-    return (rows - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
-  }
 
   static LOWBIT_AVX512_INLINE int32_t PixelSum(const uint8_t* codes, int64_t channels) {
     const __m128i zero = _mm_setzero_si128();

@@ -43,6 +43,25 @@ AlignedVector<T> LayOutWeights(const ConvProblem& problem, const Window& window,
   return weights;
 }
 
+// The first byte of the window of output pixel (y, x), from the start of the tensor's memory.
+inline int64_t WindowStart(const ConvProblem& problem, int64_t y, int64_t x) {
+  const Conv2d& g = problem.op->geometry;
+  const TensorLayout& layout = problem.input_layout;
+  return layout.offset + (y * g.stride[0] - g.padding[0]) * layout.row +
+         (x * g.stride[1] - g.padding[1]) * layout.pixel;
+}
+
+// The first row, counted with those of the border, that windows of the output row y read, and how many rows those of
+// `count` output rows read.
+inline int64_t FirstRowRead(const ConvProblem& problem, int64_t y) {
+  const Conv2d& g = problem.op->geometry;
+  return problem.input_layout.offset / problem.input_layout.row + y * g.stride[0] - g.padding[0];
+}
+inline int64_t RowsRead(const ConvProblem& problem, int64_t count) {
+  const Conv2d& g = problem.op->geometry;
+  return (count - 1) * g.stride[0] + (g.kernel[0] - 1) * g.dilation[0] + 1;
+}
+
 // ---- As many groups as input and as output channels: each channel has its own window ----
 
 inline bool IsDepthwise(const ConvProblem& problem) {
@@ -55,14 +74,6 @@ std::vector<int64_t> TapOffsets(const ConvProblem& problem);
 
 // The weights for blocks of `block` channels, [block of channels, tap, channel of the block].
 AlignedVector<int32_t> LayOutDepthwiseWeights(const ConvProblem& problem, int64_t block);
-
-// The first byte of the window of output pixel (y, x), from the start of the tensor's memory.
-inline int64_t WindowStart(const ConvProblem& problem, int64_t y, int64_t x) {
-  const Conv2d& g = problem.op->geometry;
-  const TensorLayout& layout = problem.input_layout;
-  return layout.offset + (y * g.stride[0] - g.padding[0]) * layout.row +
-         (x * g.stride[1] - g.padding[1]) * layout.pixel;
-}
 
 }  // namespace lowbit
 
