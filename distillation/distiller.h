@@ -49,10 +49,10 @@ struct DistillResult {
 };
 
 // Tunes the float weights behind the quantized ones, all scales (LSQ, arXiv 1902.08153) and biases by Adam, with the KL
-// divergence of the network's answers from the float network's as the loss. The last epoch counts; if
-// it is no closer on the held-out images than the start, the one that is closest. Errors: of the data and the disk;
-// Cancelled on an interrupt, after which the last finished epoch can be gone on from to the same result;
-// FailedPrecondition if the loss becomes infinite or NaN, or if a checkpoint is of another distillation.
+// divergence of the network's answers from the float network's as the loss. The last epoch counts; if it is no closer on
+// the held-out images than the start, the one that is closest. Errors: of the data and the disk; Cancelled on an
+// interrupt, after which the last finished epoch can be gone on from to the same result; FailedPrecondition if the loss
+// becomes infinite or NaN, or if a checkpoint is of another distillation.
 absl::StatusOr<DistillResult> Distill(const DistillRequest& request);
 
 // Whether there is a checkpoint to go on from.
