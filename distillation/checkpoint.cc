@@ -43,10 +43,8 @@ absl::Status SaveDistillCheckpoint(const std::string& path, const DistillCheckpo
   for (const auto& [name, tensor] : checkpoint.optimizer) tensors[absl::StrCat(kOptimizerPrefix, name)] = tensor;
   Json history = Json::array();
   for (const DistillEpoch& epoch : checkpoint.history) history.push_back(ToJson(epoch));
-  const Json state = {{"fingerprint", checkpoint.fingerprint},
-                      {"best_epoch", checkpoint.best_epoch},
-                      {"optimizer_steps", checkpoint.optimizer_steps},
-                      {"history", history}};
+  const Json state = {
+      {"fingerprint", checkpoint.fingerprint}, {"optimizer_steps", checkpoint.optimizer_steps}, {"history", history}};
   return SaveParameters(path, tensors, {{kMetadataKey, state.dump()}});
 }
 
@@ -60,7 +58,6 @@ absl::StatusOr<DistillCheckpoint> LoadDistillCheckpoint(const std::string& path,
   try {
     const Json state = Json::parse(found->second);
     state.at("fingerprint").get_to(checkpoint.fingerprint);
-    state.at("best_epoch").get_to(checkpoint.best_epoch);
     state.at("optimizer_steps").get_to(checkpoint.optimizer_steps);
     for (const Json& epoch : state.at("history")) checkpoint.history.push_back(FromJson(epoch));
   } catch (const Json::exception& error) {

@@ -15,7 +15,6 @@ namespace lowbit {
 // What a distillation needs to go on after an epoch as if it had never stopped.
 struct DistillCheckpoint {
   std::string fingerprint;  // everything that the result depends on, in lines
-  int best_epoch = 0;
   std::vector<DistillEpoch> history;
   ParameterMap learned;    // what optimizers move
   ParameterMap optimizer;  // their slots

@@ -52,10 +52,6 @@ std::string CheckpointPath(const std::string& directory, const std::string& name
   return absl::StrCat(directory, "/", name, ".safetensors");
 }
 
-std::string BestPath(const std::string& directory, const std::string& name) {
-  return absl::StrCat(directory, "/", name, "-best.safetensors");
-}
-
 uint64_t Digest(const std::vector<int64_t>& numbers) {
   uint64_t digest = kFnv1aStart;
   for (const int64_t number : numbers) digest = Fnv1a(digest, static_cast<uint64_t>(number));
@@ -101,7 +97,7 @@ class Distiller {
   absl::Status Learn(DistillEpoch& epoch);
   absl::StatusOr<double> Step(Batch& batch, int64_t step);
   absl::Status Measure(const QuantizedModel& model, DistillEpoch& epoch);
-  absl::Status Keep(const QuantizedModel& model, const DistillEpoch& epoch);
+  absl::Status Keep(const DistillEpoch& epoch);
   absl::StatusOr<std::string> Fingerprint() const;
   // Rises as a line over the warm-up, and falls to 0 as a cosine until the end.
   double RateFactor(int64_t step) const;
@@ -117,7 +113,6 @@ class Distiller {
   std::vector<at::Tensor> measured_answers_;  // the float network's to what Measure shows it, a batch each
   std::optional<Optimizer> weights_, weight_scales_, activation_scales_, biases_;
   DistillCheckpoint state_;
-  std::optional<QuantizedModel> best_;
 };
 
 double Distiller::RateFactor(int64_t step) const {
@@ -173,7 +168,6 @@ absl::Status Distiller::Start() {
   activation_scales_.emplace(PlainAdam(), network_->activation_scales());
   biases_.emplace(PlainAdam(), network_->biases());
   LOWBIT_ASSIGN_OR_RETURN(state_.fingerprint, Fingerprint());
-  best_ = *request_.start;
   if (request_.resume) return Resume();
   DistillEpoch start;
   LOWBIT_RETURN_IF_ERROR(Measure(*request_.start, start));
@@ -206,9 +200,6 @@ absl::Status Distiller::Resume() {
     }
     const absl::Status restored = optimizer->Restore(slots, state_.optimizer_steps);
     if (!restored.ok()) return absl::Status(restored.code(), absl::StrCat(path, ": ", restored.message()));
-  }
-  if (state_.best_epoch > 0) {
-    LOWBIT_ASSIGN_OR_RETURN(best_, LoadQuantizedModel(BestPath(request_.directory, request_.name)));
   }
   LogLine(absl::StrCat("resuming ", path, " after epoch ", state_.history.size() - 1, " of ", config_.epochs()));
   return absl::OkStatus();
@@ -275,6 +266,7 @@ absl::Status Distiller::Learn(DistillEpoch& epoch) {
 }
 
 absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch) {
+  if (request_.hold_out.empty()) return absl::OkStatus();
   LoaderOptions options;
   const size_t wanted = config_.mixup() > 0 ? kMeasuredMixtures : 1;
   while (options.order.size() < wanted) {
@@ -305,16 +297,8 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
   return absl::OkStatus();
 }
 
-// The best model is written before the checkpoint that counts it: killed between the two, the epoch is run again and
-// writes the same.
-absl::Status Distiller::Keep(const QuantizedModel& model, const DistillEpoch& epoch) {
-  const bool better = epoch.held_out_kl < state_.history[static_cast<size_t>(state_.best_epoch)].held_out_kl;
+absl::Status Distiller::Keep(const DistillEpoch& epoch) {
   state_.history.push_back(epoch);
-  if (better) {
-    state_.best_epoch = epoch.epoch;
-    best_ = model;
-    LOWBIT_RETURN_IF_ERROR(SaveQuantizedModel(BestPath(request_.directory, request_.name), model));
-  }
   state_.learned = Learned();
   state_.optimizer.clear();
   const std::pair<const char*, const Optimizer*> optimizers[] = {{"weight/", &*weights_},
@@ -336,7 +320,7 @@ absl::Status Distiller::Epoch() {
   LOWBIT_ASSIGN_OR_RETURN(const QuantizedModel model, network_->Harden());
   LOWBIT_RETURN_IF_ERROR(Measure(model, epoch));
   epoch.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  LOWBIT_RETURN_IF_ERROR(Keep(model, epoch));
+  LOWBIT_RETURN_IF_ERROR(Keep(epoch));
   return request_.on_epoch == nullptr ? absl::OkStatus() : request_.on_epoch(epoch);
 }
 
@@ -346,11 +330,11 @@ absl::StatusOr<DistillResult> Distiller::Run() {
   // Rates have fallen to 0 by the last epoch. One before it that measured better did so by chance, if anything: a few
   // images held out say little.
   const DistillEpoch& last = state_.history.back();
-  if (last.epoch > 0 && last.held_out_kl < state_.history.front().held_out_kl) {
-    LOWBIT_ASSIGN_OR_RETURN(QuantizedModel model, network_->Harden());
-    return DistillResult{std::move(model), last.epoch, state_.history};
+  if (!request_.hold_out.empty() && last.held_out_kl >= state_.history.front().held_out_kl) {
+    return DistillResult{*request_.start, 0, state_.history};
   }
-  return DistillResult{*std::move(best_), state_.best_epoch, state_.history};
+  LOWBIT_ASSIGN_OR_RETURN(QuantizedModel model, network_->Harden());
+  return DistillResult{std::move(model), last.epoch, state_.history};
 }
 
 }  // namespace
@@ -381,7 +365,7 @@ absl::Status CheckDistillConfig(const DistillConfig& config) {
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("mixup", config.mixup(), 0, 1, "in [0, 1]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("feature_weight", config.feature_weight(), 0, 1e6, "in [0, 1e6]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]"));
-  return CheckFieldRange("held_out_images", config.held_out_images(), 1, kMost, "at least 1");
+  return CheckFieldRange("held_out_images", config.held_out_images(), 0, kMost, "at least 0");
 }
 
 absl::StatusOr<DistillResult> Distill(const DistillRequest& request) {

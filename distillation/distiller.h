@@ -21,8 +21,8 @@ namespace lowbit {
 struct DistillEpoch {
   int epoch = 0;             // from 1; 0: the start
   double train_kl = 0;       // while learning; with the config's temperature, and the features' part
-  double held_out_kl = 0;    // as learned from: mixed, if they are, and with the temperature
-  double held_out_same = 0;  // of the held-out images, the part whose top-1 is the float network's
+  double held_out_kl = 0;    // as learned from: mixed, if they are, and with the temperature. 0 if none is held out
+  double held_out_same = 0;  // of the held-out images, the part whose top-1 is the float network's. 0 if there is none
   double seconds = 0;
 };
 
@@ -31,11 +31,11 @@ struct DistillRequest {
   const QuantizedModel* start;  // made from it
   const Dataset* dataset;       // the training images
   Normalization normalization;
-  std::vector<int64_t> learn, hold_out;  // images, none in both
+  std::vector<int64_t> learn, hold_out;  // images, none in both; hold_out may be empty
   DistillConfig config;                  // spelled out
   uint64_t seed = 0;
-  // Where "distillation.safetensors", a checkpoint of each epoch, and "distillation-best.safetensors" go. The folder
-  // must exist. `name` stands for "distillation".
+  // Where "distillation.safetensors", the checkpoint of the last finished epoch, goes. The folder must exist. `name`
+  // stands for "distillation".
   std::string directory;
   std::string name = "distillation";
   bool resume = false;  // go on from the checkpoint
@@ -43,14 +43,14 @@ struct DistillRequest {
 };
 
 struct DistillResult {
-  QuantizedModel model;               // of that epoch
-  int best_epoch = 0;                 // 0: the start
+  QuantizedModel model;
+  int epoch = 0;                      // that it is of: the last; or 0, the start
   std::vector<DistillEpoch> history;  // the start, and each epoch
 };
 
 // Tunes the float weights behind the quantized ones, all scales (LSQ, arXiv 1902.08153) and biases by Adam, with the KL
-// divergence of the network's answers from the float network's as the loss. The last epoch counts; if it is no closer on
-// the held-out images than the start, the one that is closest. Errors: of the data and the disk; Cancelled on an
+// divergence of the network's answers from the float network's as the loss. The last epoch counts, or the
+// start, if the last is no closer on the held-out images. Errors: of the data and the disk; Cancelled on an
 // interrupt, after which the last finished epoch can be gone on from to the same result; FailedPrecondition if the loss
 // becomes infinite or NaN, or if a checkpoint is of another distillation.
 absl::StatusOr<DistillResult> Distill(const DistillRequest& request);

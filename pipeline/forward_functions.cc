@@ -8,7 +8,7 @@
 #include "base/status_macros.h"
 #include "model/executor.h"
 #include "model/torch_boundary.h"
-#include "quant/fake_quant_model.h"
+#include "quant/fake_quant_network.h"
 #include "runtime/network.h"
 
 namespace lowbit {
@@ -21,10 +21,10 @@ absl::StatusOr<ForwardFunction> FloatForward(const Model& model) {
 }
 
 absl::StatusOr<ForwardFunction> FakeQuantForward(const QuantizedModel& model) {
-  LOWBIT_ASSIGN_OR_RETURN(ParameterMap parameters, FakeQuantParameters(model));
-  LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(model.graph, std::move(parameters)));
-  return [run = std::make_shared<Executor>(std::move(executor)), hook = std::make_shared<FakeQuantHook>(model)](
-             const at::Tensor& images) { return run->Forward(images, hook.get()); };
+  LOWBIT_ASSIGN_OR_RETURN(FakeQuantNetwork network, FakeQuantNetwork::Create(model));
+  return [run = std::make_shared<FakeQuantNetwork>(std::move(network))](const at::Tensor& images) {
+    return run->Forward(images);
+  };
 }
 
 ForwardFunction TorchInt8Forward(std::shared_ptr<const TorchInt8Model> model) {

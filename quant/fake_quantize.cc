@@ -55,7 +55,11 @@ std::vector<ChannelGrid> ChannelGrids(const QuantParams& params) {
   return grids;
 }
 
-void FakeQuantizeInto(const at::Tensor& x, at::Tensor& out, const QuantParams& params) {
+// What a step of the grid comes out as.
+enum class Unit { kScale, kOne };
+
+void FakeQuantizeInto(const at::Tensor& x, at::Tensor& out, const QuantParams& params, Unit unit = Unit::kScale) {
+  const auto unit_of = [&](size_t channel) { return unit == Unit::kOne ? 1.0f : params.scale[channel]; };
   const float* const in = x.data_ptr<float>();
   float* const to = out.data_ptr<float>();
   if (!params.is_uniform()) {
@@ -63,14 +67,15 @@ void FakeQuantizeInto(const at::Tensor& x, at::Tensor& out, const QuantParams& p
     ForEachPiece(x.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
       const ChannelGrid& grid = grids[channel];
       FakeQuantizeLevelsSpan(in + offset, to + offset, size, grid.scale(), grid.zero_point(), grid.levels(),
-                             grid.midpoints());
+                             grid.midpoints(), unit_of(channel));
     });
     return;
   }
   const int32_t qmin = params.qmin();
   const int32_t qmax = params.qmax();
   ForEachPiece(x.numel(), params, [&](int64_t offset, int64_t size, size_t channel) {
-    FakeQuantizeSpan(in + offset, to + offset, size, params.scale[channel], params.zero_point[channel], qmin, qmax);
+    FakeQuantizeSpan(in + offset, to + offset, size, params.scale[channel], params.zero_point[channel], qmin, qmax,
+                     unit_of(channel));
   });
 }
 
@@ -93,6 +98,14 @@ at::Tensor FakeQuantizeInPlace(at::Tensor x, const QuantParams& params) {
   if (!IsDense(x, params.per_channel())) return FakeQuantize(x, params);
   FakeQuantizeInto(x, x, params);
   return x;
+}
+
+at::Tensor FakeQuantizeToStepsInPlace(at::Tensor x, const QuantParams& params) {
+  CheckArguments(x, at::kFloat, params);
+  LOWBIT_CHECK(!params.per_channel(), "one scale wanted, got ", params.scale.size());
+  at::Tensor dense = Dense(x, params);
+  FakeQuantizeInto(dense, dense, params, Unit::kOne);
+  return dense;
 }
 
 at::Tensor Quantize(const at::Tensor& x, const QuantParams& params) {

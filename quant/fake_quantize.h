@@ -18,6 +18,9 @@ at::Tensor FakeQuantize(const at::Tensor& x, const QuantParams& params);
 // The same, written into `x` where its memory is dense (contiguous in some order); else into a new tensor. Returns it.
 at::Tensor FakeQuantizeInPlace(at::Tensor x, const QuantParams& params);
 
+// What FakeQuantizeInPlace gives, in steps of the grid: level - zero point, not times the scale. Of one scale.
+at::Tensor FakeQuantizeToStepsInPlace(at::Tensor x, const QuantParams& params);
+
 // QuantizeValue of every element, as int32. There must be no NaN.
 at::Tensor Quantize(const at::Tensor& x, const QuantParams& params);
 

@@ -103,7 +103,7 @@ double MeanOverBins(const Histogram& histogram, const Range& extremes, double of
 
 double GridError(absl::Span<const float> values, const Grid& grid, double p, double unit) {
   return MeanPower(values, p, unit, [&](const float* in, float* out, int64_t size) {
-    FakeQuantizeSpan(in, out, size, grid.scale, grid.zero_point, grid.qmin, grid.qmax);
+    FakeQuantizeSpan(in, out, size, grid.scale, grid.zero_point, grid.qmin, grid.qmax, grid.scale);
   });
 }
 

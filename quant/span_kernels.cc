@@ -25,6 +25,7 @@ struct Grid {
   float zero_point;
   float qmin;
   float qmax;
+  float unit;
 };
 
 // Adding and taking away 1.5 * 2^23 leaves no bits below 1: the processor's own rounding, half to even, for |x| up
@@ -37,7 +38,7 @@ LOWBIT_INLINE float FakeQuantizeOne(float x, const Grid& grid) {
   const float raised = shifted < grid.qmin ? grid.qmin : shifted;
   const float clamped = raised > grid.qmax ? grid.qmax : raised;
   const float q = (clamped + kRoundToWhole) - kRoundToWhole;
-  return (q - grid.zero_point) * grid.scale;
+  return (q - grid.zero_point) * grid.unit;
 }
 
 // In place and not are loops of their own: the compiler would guard a common one against overlap, and then not
@@ -56,7 +57,7 @@ LOWBIT_INLINE void FakeQuantizeBody(const float* in, float* out, int64_t size, c
 struct LevelGrid {
   float scale;
   float zero_point;
-  const float* values;  // of the levels: (level - zero_point) * scale
+  const float* values;  // of the levels: (level - zero_point) * unit
   const float* midpoints;
   int64_t count;
 };
@@ -93,6 +94,11 @@ void SearchLevels(const float* in, float* out, int64_t size, const LevelGrid& gr
   }
 }
 
+LOWBIT_INLINE void MultiplyAddBody(const float* __restrict factor, const float* __restrict addend, float* __restrict y,
+                                   int64_t size) {
+  for (int64_t i = 0; i < size; ++i) y[i] = y[i] * factor[i] + addend[i];
+}
+
 LOWBIT_INLINE void SubtractMultipleBody(double factor, const double* __restrict x, double* __restrict y, int64_t size) {
   for (int64_t i = 0; i < size; ++i) y[i] -= factor * x[i];
 }
@@ -101,6 +107,10 @@ LOWBIT_INLINE void SubtractMultipleBody(double factor, const double* __restrict 
 
 LOWBIT_TARGET_AVX2 void FakeQuantizeLevelsSpanAvx2(const float* in, float* out, int64_t size, const LevelGrid& grid) {
   FakeQuantizeLevelsBody(in, out, size, grid);
+}
+
+LOWBIT_TARGET_AVX2 void MultiplyAddAvx2(const float* factor, const float* addend, float* y, int64_t size) {
+  MultiplyAddBody(factor, addend, y, size);
 }
 
 LOWBIT_TARGET_AVX2 void SubtractMultipleAvx2(double factor, const double* x, double* y, int64_t size) {
@@ -118,13 +128,13 @@ bool HaveAvx2() {
 
 #endif
 
-Grid MakeGrid(float scale, float zero_point, int32_t qmin, int32_t qmax) {
-  return Grid{scale, zero_point, static_cast<float>(qmin), static_cast<float>(qmax)};
+Grid MakeGrid(float scale, float zero_point, int32_t qmin, int32_t qmax, float unit) {
+  return Grid{scale, zero_point, static_cast<float>(qmin), static_cast<float>(qmax), unit};
 }
 
-std::vector<float> LevelValues(float scale, float zero_point, const std::vector<float>& levels) {
+std::vector<float> LevelValues(float zero_point, const std::vector<float>& levels, float unit) {
   std::vector<float> values;
-  for (const float level : levels) values.push_back((level - zero_point) * scale);
+  for (const float level : levels) values.push_back((level - zero_point) * unit);
   return values;
 }
 
@@ -199,33 +209,40 @@ void SummarizeBlock(const float* values, SpanSummary* total) {
 }  // namespace
 
 void FakeQuantizeSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,
-                              int32_t qmax) {
-  FakeQuantizeBody(in, out, size, MakeGrid(scale, zero_point, qmin, qmax));
+                              int32_t qmax, float unit) {
+  FakeQuantizeBody(in, out, size, MakeGrid(scale, zero_point, qmin, qmax, unit));
 }
 
 void FakeQuantizeSpan(const float* in, float* out, int64_t size, float scale, float zero_point, int32_t qmin,
-                      int32_t qmax) {
+                      int32_t qmax, float unit) {
 #if LOWBIT_HAVE_AVX2_VARIANT
-  if (HaveAvx2()) return FakeQuantizeSpanAvx2(in, out, size, MakeGrid(scale, zero_point, qmin, qmax));
+  if (HaveAvx2()) return FakeQuantizeSpanAvx2(in, out, size, MakeGrid(scale, zero_point, qmin, qmax, unit));
 #endif
-  FakeQuantizeSpanPortable(in, out, size, scale, zero_point, qmin, qmax);
+  FakeQuantizeSpanPortable(in, out, size, scale, zero_point, qmin, qmax, unit);
 }
 
 void FakeQuantizeLevelsSpanPortable(const float* in, float* out, int64_t size, float scale, float zero_point,
-                                    const std::vector<float>& levels, const std::vector<float>& midpoints) {
-  const std::vector<float> values = LevelValues(scale, zero_point, levels);
+                                    const std::vector<float>& levels, const std::vector<float>& midpoints, float unit) {
+  const std::vector<float> values = LevelValues(zero_point, levels, unit);
   FakeQuantizeLevelsBody(in, out, size, MakeLevelGrid(scale, zero_point, values, midpoints));
 }
 
 void FakeQuantizeLevelsSpan(const float* in, float* out, int64_t size, float scale, float zero_point,
-                            const std::vector<float>& levels, const std::vector<float>& midpoints) {
-  const std::vector<float> values = LevelValues(scale, zero_point, levels);
+                            const std::vector<float>& levels, const std::vector<float>& midpoints, float unit) {
+  const std::vector<float> values = LevelValues(zero_point, levels, unit);
   const LevelGrid grid = MakeLevelGrid(scale, zero_point, values, midpoints);
   if (grid.count > kMostCompared) return SearchLevels(in, out, size, grid);
 #if LOWBIT_HAVE_AVX2_VARIANT
   if (HaveAvx2()) return FakeQuantizeLevelsSpanAvx2(in, out, size, grid);
 #endif
   FakeQuantizeLevelsBody(in, out, size, grid);
+}
+
+void MultiplyAddSpan(const float* factor, const float* addend, float* y, int64_t size) {
+#if LOWBIT_HAVE_AVX2_VARIANT
+  if (HaveAvx2()) return MultiplyAddAvx2(factor, addend, y, size);
+#endif
+  MultiplyAddBody(factor, addend, y, size);
 }
 
 void SubtractMultiple(double factor, const double* x, double* y, int64_t size) {

@@ -19,7 +19,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-using Kernel = void (*)(const float*, float*, int64_t, float, float, int32_t, int32_t);
+using Kernel = void (*)(const float*, float*, int64_t, float, float, int32_t, int32_t, float);
 
 uint32_t Bits(float x) {
   uint32_t bits;
@@ -103,12 +103,12 @@ TEST_P(FakeQuantizeSpanTest, EqualsTheSpecificationBitForBit) {
     const std::vector<float> inputs = Inputs(params);
     const int64_t size = static_cast<int64_t>(inputs.size());
     std::vector<float> outputs(inputs.size());
-    GetParam()(inputs.data(), outputs.data(), size, params.scale[0], params.zero_point[0], params.qmin(),
-               params.qmax());
+    GetParam()(inputs.data(), outputs.data(), size, params.scale[0], params.zero_point[0], params.qmin(), params.qmax(),
+               params.scale[0]);
     ASSERT_NO_FATAL_FAILURE(ExpectSameBits(inputs, outputs, params));
     std::vector<float> in_place = inputs;
     GetParam()(in_place.data(), in_place.data(), size, params.scale[0], params.zero_point[0], params.qmin(),
-               params.qmax());
+               params.qmax(), params.scale[0]);
     ASSERT_NO_FATAL_FAILURE(ExpectSameBits(inputs, in_place, params));
   }
 }
@@ -122,7 +122,7 @@ TEST_P(FakeQuantizeSpanTest, EqualsTheSpecificationOverAllMagnitudes) {
   for (const int bits : {1, 2, 3, 4, 5, 6, 7, 8, 16}) {
     const QuantParams params = Params(bits, true, 0.037f, bits == 1 ? -0.5f : 1);
     GetParam()(inputs.data(), outputs.data(), static_cast<int64_t>(inputs.size()), params.scale[0],
-               params.zero_point[0], params.qmin(), params.qmax());
+               params.zero_point[0], params.qmin(), params.qmax(), params.scale[0]);
     ASSERT_NO_FATAL_FAILURE(ExpectSameBits(inputs, outputs, params));
   }
 }
@@ -132,7 +132,7 @@ TEST_P(FakeQuantizeSpanTest, StaysInsideOfEverySpan) {
   for (int64_t offset = 0; offset < 9; ++offset) {
     for (int64_t size = 0; size < 40; ++size) {
       std::vector<float> values(64, 0.3f);
-      GetParam()(values.data() + offset, values.data() + offset, size, 1, 0, -8, 7);
+      GetParam()(values.data() + offset, values.data() + offset, size, 1, 0, -8, 7, 1);
       for (int64_t i = 0; i < 64; ++i) {
         const bool inside = i >= offset && i < offset + size;
         ASSERT_EQ(values[static_cast<size_t>(i)], inside ? 0.0f : 0.3f) << i << " of " << offset << " + " << size;
@@ -141,8 +141,41 @@ TEST_P(FakeQuantizeSpanTest, StaysInsideOfEverySpan) {
   }
 }
 
+TEST_P(FakeQuantizeSpanTest, StepsComeOutAsTheUnit) {
+  for (const QuantParams& params : {Params(3, true, 0.7f, 1), Params(8, false, 0.013f, 3), Params(1, true, 2, -0.5f)}) {
+    const std::vector<float> inputs = Inputs(params);
+    std::vector<float> outputs(inputs.size());
+    GetParam()(inputs.data(), outputs.data(), static_cast<int64_t>(inputs.size()), params.scale[0],
+               params.zero_point[0], params.qmin(), params.qmax(), 0.25f);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (std::isnan(inputs[i])) continue;
+      const int32_t q = QuantizeValue(inputs[i], params.scale[0], params.zero_point[0], params.qmin(), params.qmax());
+      ASSERT_EQ(outputs[i], (static_cast<float>(q) - params.zero_point[0]) * 0.25f) << inputs[i];
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, FakeQuantizeSpanTest, testing::Values(&FakeQuantizeSpan, &FakeQuantizeSpanPortable),
                          [](const auto& info) { return info.index == 0 ? "Dispatched" : "Portable"; });
+
+TEST(MultiplyAddSpanTest, RoundsTwice) {
+  constexpr size_t kMost = 40;
+  Rng rng({5});
+  std::vector<float> factor(kMost), addend(kMost), before(kMost);
+  for (size_t i = 0; i < kMost; ++i) {
+    factor[i] = static_cast<float>(rng.Uniform01());
+    addend[i] = static_cast<float>(rng.Uniform01() - 1);
+    before[i] = static_cast<float>(100 * rng.Uniform01());
+  }
+  for (size_t size = 0; size <= kMost; ++size) {
+    std::vector<float> y = before;
+    MultiplyAddSpan(factor.data(), addend.data(), y.data(), static_cast<int64_t>(size));
+    for (size_t i = 0; i < kMost; ++i) {
+      volatile const float product = before[i] * factor[i];
+      ASSERT_EQ(y[i], i < size ? product + addend[i] : before[i]) << i << " of " << size;
+    }
+  }
+}
 
 TEST(SummarizeSpanTest, EveryLengthAndPosition) {
   // Around the size of a vector, and around the 1024 values of a block.
@@ -202,10 +235,10 @@ TEST(FakeQuantizeLevelsSpanTest, BothVariantsAreTheSpecification) {
       for (const size_t size : {size_t{1}, size_t{255}, size_t{256}, size_t{257}, inputs.size()}) {
         std::vector<float> out(size, -1);
         kernel(inputs.data(), out.data(), static_cast<int64_t>(size), params.scale[0], params.zero_point[0],
-               grid.levels(), grid.midpoints());
+               grid.levels(), grid.midpoints(), params.scale[0]);
         std::vector<float> in_place(inputs.begin(), inputs.begin() + static_cast<int64_t>(size));
         kernel(in_place.data(), in_place.data(), static_cast<int64_t>(size), params.scale[0], params.zero_point[0],
-               grid.levels(), grid.midpoints());
+               grid.levels(), grid.midpoints(), params.scale[0]);
         for (size_t i = 0; i < size; ++i) {
           const float wanted = grid.FakeQuantize(inputs[i]);
           ASSERT_TRUE(out[i] == wanted || (std::isnan(wanted) && std::isnan(out[i]))) << inputs[i];

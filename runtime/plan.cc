@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/status_macros.h"
+#include "quant/integer_weight.h"
 #include "quant/packing.h"
-#include "runtime/integer_weight.h"
 
 namespace lowbit {
 namespace {

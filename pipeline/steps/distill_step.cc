@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "base/field_error.h"
 #include "base/file.h"
 #include "base/progress.h"
@@ -44,41 +45,44 @@ class DistillStepImpl : public Step {
   absl::Status Run(const RunContext& context, RunState& state) const override {
     LOWBIT_RETURN_IF_ERROR(MakeDirs(context.folder));
     LOWBIT_ASSIGN_OR_RETURN(DistillRequest request, Request(context, state));
+    const bool measured = !request.hold_out.empty();
     request.on_epoch = [&](const DistillEpoch& epoch) {
-      LogLine(Describe(epoch));
-      return context.events == nullptr ? absl::OkStatus() : WriteEvents(epoch, context.events);
+      if (measured || epoch.epoch > 0) LogLine(Describe(epoch, measured));
+      return context.events == nullptr ? absl::OkStatus() : WriteEvents(epoch, measured, context.events);
     };
     LOWBIT_ASSIGN_OR_RETURN(DistillResult result, Distill(request));
-    const DistillEpoch& best = result.history[static_cast<size_t>(result.best_epoch)];
-    LogLine(result.best_epoch == 0
-                ? std::string("distill: no epoch came closer to the float network than the start, which stays")
-                : absl::StrFormat("distill: epoch %d is the result, KL %.4f on the images held out, %.4f at the start",
-                                  result.best_epoch, best.held_out_kl, result.history.front().held_out_kl));
+    if (result.epoch == 0) {
+      LogLine("distill: the last epoch is no closer to the float network than the start, which stays");
+    }
     auto& record = context.report->steps.back();
     record["images"] = request.learn.size();
-    record["best_epoch"] = result.best_epoch;
+    record["result_of_epoch"] = result.epoch;
     for (const DistillEpoch& epoch : result.history) {
-      record["epochs"].push_back({{"epoch", epoch.epoch},
-                                  {"train_kl", epoch.train_kl},
-                                  {"held_out_kl", epoch.held_out_kl},
-                                  {"held_out_same", epoch.held_out_same},
-                                  {"seconds", epoch.seconds}});
+      nlohmann::ordered_json entry = {{"epoch", epoch.epoch}, {"train_kl", epoch.train_kl}, {"seconds", epoch.seconds}};
+      if (measured) {
+        entry["held_out_kl"] = epoch.held_out_kl;
+        entry["held_out_same"] = epoch.held_out_same;
+      }
+      record["epochs"].push_back(std::move(entry));
     }
     state.quantized = std::make_shared<QuantizedModel>(std::move(result.model));
     return absl::OkStatus();
   }
 
  private:
-  static std::string Describe(const DistillEpoch& epoch) {
-    const std::string held_out = absl::StrFormat("held-out KL %.4f, %.2f %% answered as the float network does",
-                                                 epoch.held_out_kl, 100 * epoch.held_out_same);
-    if (epoch.epoch == 0) return absl::StrCat("distill: at the start ", held_out);
-    return absl::StrFormat("distill epoch %d: KL %.4f, %s, %s", epoch.epoch, epoch.train_kl, held_out,
+  static std::string Describe(const DistillEpoch& epoch, bool measured) {
+    const std::string held_out = measured
+                                     ? absl::StrFormat("held-out KL %.4f, %.2f %% answered as the float network does, ",
+                                                       epoch.held_out_kl, 100 * epoch.held_out_same)
+                                     : "";
+    if (epoch.epoch == 0) return absl::StrCat("distill: at the start ", absl::StripSuffix(held_out, ", "));
+    return absl::StrFormat("distill epoch %d: KL %.4f, %s%s", epoch.epoch, epoch.train_kl, held_out,
                            FormatDuration(epoch.seconds));
   }
 
-  static absl::Status WriteEvents(const DistillEpoch& epoch, EventWriter* events) {
+  static absl::Status WriteEvents(const DistillEpoch& epoch, bool measured, EventWriter* events) {
     if (epoch.epoch > 0) LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/KL", epoch.epoch, epoch.train_kl));
+    if (!measured) return absl::OkStatus();
     LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/held-out KL", epoch.epoch, epoch.held_out_kl));
     return events->AddScalar("distill/held-out same top-1", epoch.epoch, epoch.held_out_same);
   }

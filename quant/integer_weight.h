@@ -1,5 +1,5 @@
-#ifndef LOWBIT_RUNTIME_INTEGER_WEIGHT_H_
-#define LOWBIT_RUNTIME_INTEGER_WEIGHT_H_
+#ifndef LOWBIT_QUANT_INTEGER_WEIGHT_H_
+#define LOWBIT_QUANT_INTEGER_WEIGHT_H_
 
 #include <cstdint>
 #include <optional>
@@ -25,4 +25,4 @@ bool SumsFit(const IntegerWeight& weight, int64_t max_code);
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_RUNTIME_INTEGER_WEIGHT_H_
+#endif  // LOWBIT_QUANT_INTEGER_WEIGHT_H_

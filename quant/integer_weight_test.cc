@@ -1,4 +1,4 @@
-#include "runtime/integer_weight.h"
+#include "quant/integer_weight.h"
 
 #include <vector>
 
