@@ -8,6 +8,7 @@
 #include <ATen/ops/rand.h>
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,12 +16,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/keep_freed_memory.h"
 #include "benchmark/benchmark.h"
 #include "benchmarks/quantized_network.h"
 #include "model/executor.h"
 #include "model/passes/fold_batch_norm.h"
 #include "model/resnet.h"
-#include "quant/fake_quant_model.h"
+#include "quant/fake_quant_network.h"
 #include "quant/input_statistics.h"
 #include "quant/quantizer_registry.h"
 
@@ -86,9 +88,9 @@ BENCHMARK(BM_ForwardFloat)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
-double Seconds(const Executor& executor, const at::Tensor& images, LayerHook* hook) {
+double Seconds(const std::function<absl::StatusOr<at::Tensor>()>& forward) {
   const auto begin = std::chrono::steady_clock::now();
-  benchmark::DoNotOptimize(Checked(executor.Forward(images, hook)));
+  benchmark::DoNotOptimize(Checked(forward()));
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
@@ -99,13 +101,12 @@ void BM_FakeQuantOverFloat(benchmark::State& state) {
   const Model model = FoldedResnet20();
   const QuantizedModel quantized = QuantizedResnet20(static_cast<int>(state.range(0)));
   const Executor float_executor = Checked(Executor::Create(model.graph, model.parameters));
-  const Executor quant_executor = Checked(Executor::Create(quantized.graph, Checked(FakeQuantParameters(quantized))));
-  FakeQuantHook hook(quantized);
+  const FakeQuantNetwork network = Checked(FakeQuantNetwork::Create(quantized));
   const at::Tensor images = Images(kBatch);
   double float_seconds = 0, quant_seconds = 0;
   for (auto _ : state) {
-    float_seconds += Seconds(float_executor, images, nullptr);
-    const double seconds = Seconds(quant_executor, images, &hook);
+    float_seconds += Seconds([&] { return float_executor.Forward(images); });
+    const double seconds = Seconds([&] { return network.Forward(images); });
     quant_seconds += seconds;
     state.SetIterationTime(seconds);
   }
@@ -133,8 +134,8 @@ void BM_ObserveOverFloat(benchmark::State& state) {
   const at::Tensor images = Images(kBatch);
   double float_seconds = 0, observed_seconds = 0;
   for (auto _ : state) {
-    float_seconds += Seconds(executor, images, nullptr);
-    const double seconds = Seconds(executor, images, &observer);
+    float_seconds += Seconds([&] { return executor.Forward(images); });
+    const double seconds = Seconds([&] { return executor.Forward(images, &observer); });
     observed_seconds += seconds;
     state.SetIterationTime(seconds);
   }
@@ -200,6 +201,7 @@ void RegisterNetworks() {
 }  // namespace lowbit
 
 int main(int argc, char** argv) {
+  lowbit::KeepFreedMemory();  // as the pipeline does
   lowbit::RegisterNetworks();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

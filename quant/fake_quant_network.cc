@@ -69,17 +69,22 @@ at::Tensor PatchSums(const Op& op, const at::Tensor& x) {
       .repeat_interleave(conv->groups == 1 ? 1 : conv->out_channels / conv->groups, 1);
 }
 
-// y = y * factor + addend, which repeat along y's memory, channels last.
-at::Tensor MultiplyAdd(const at::Tensor& x, const at::Tensor& factor, const at::Tensor& addend) {
+// y = x * factor + addend, which repeat along x's memory, channels last; if there are `codes`, at once made codes, as
+// long as it is in the cache.
+at::Tensor MultiplyAdd(const at::Tensor& x, const at::Tensor& factor, const at::Tensor& addend,
+                       const QuantParams* codes) {
   at::Tensor y = x.contiguous(x.dim() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
   const int64_t span = factor.numel();
   const int64_t chunk = std::max<int64_t>(1, kChunk / span) * span;
   float* const values = y.data_ptr<float>();
   ParallelFor((y.numel() + chunk - 1) / chunk, [&](int64_t i) {
-    const int64_t end = std::min(y.numel(), (i + 1) * chunk);
-    for (int64_t k = i * chunk; k < end; k += span) {
+    const int64_t begin = i * chunk, end = std::min(y.numel(), begin + chunk);
+    for (int64_t k = begin; k < end; k += span) {
       MultiplyAddSpan(factor.data_ptr<float>(), addend.data_ptr<float>(), values + k, std::min(span, end - k));
     }
+    if (codes == nullptr) return;
+    FakeQuantizeSpan(values + begin, values + begin, end - begin, codes->scale[0], codes->zero_point[0], codes->qmin(),
+                     codes->qmax(), /*unit=*/1);
   });
   return y;
 }
@@ -105,7 +110,12 @@ class FakeQuantNetwork::Hook : public LayerHook {
     const LayerPlan& plan = plans_[static_cast<size_t>(layer)];
     // What is left of a sum of whole numbers after a division is close enough to tell which sum it was.
     if (plan.pixels > 1) y = at::mul(y, static_cast<double>(plan.pixels)).round_();
-    if (plan.factor.defined()) y = MultiplyAdd(y, plan.factor, plan.addend);
+    if (plan.factor.defined()) {
+      const bool at_once = plan.params.has_value() && plan.params->is_uniform() && plan.in_codes && plan.add == 0 &&
+                           !plan.patch_factor.defined();
+      y = MultiplyAdd(y, plan.factor, plan.addend, at_once ? &*plan.params : nullptr);
+      if (at_once) return y;
+    }
     if (plan.patch_factor.defined()) y.add_(patch_sums_.mul(plan.patch_factor));
     if (!plan.params.has_value()) return y;
     if (!plan.in_codes) return FakeQuantizeInPlace(std::move(y), *plan.params);
@@ -128,7 +138,8 @@ class FakeQuantNetwork::Planner {
         plans_(static_cast<size_t>(graph_.size())),
         codes_(plans_.size()),
         shortcut_(plans_.size(), -1),
-        taken_(plans_.size(), false) {}
+        taken_(plans_.size(), false),
+        needless_(plans_.size(), false) {}
 
   absl::StatusOr<FakeQuantNetwork> Run();
 
@@ -164,6 +175,7 @@ class FakeQuantNetwork::Planner {
   std::optional<Sums> ExactSums(int layer, const Shape& read, const Codes& in) const;
   at::Tensor SumsOfZeroPoint(int layer, const Sums& sums, const Codes& in) const;
   absl::Status PlanSums(int layer);
+  absl::StatusOr<Graph> DropRelus();
   Chain Follow(int layer, bool through_add);
   void PlanShortcut(const Chain& chain, double s_out, int64_t channels, std::vector<double>* bias);
   void UseCodes(int layer);
@@ -175,6 +187,7 @@ class FakeQuantNetwork::Planner {
   std::vector<std::optional<Codes>> codes_;  // of what layers put out, once somebody reads codes
   std::vector<int> shortcut_;                // of an addition: the input that PlanShortcut made units of the sums of
   std::vector<bool> taken_;                  // by a chain
+  std::vector<bool> needless_;               // a relu behind which codes are held between 0 and their highest
 };
 
 // Codes of a tensor go through what only moves numbers.
@@ -307,6 +320,7 @@ absl::Status FakeQuantNetwork::Planner::PlanSums(int layer) {
     tail.params->scale = {1};
     tail.params->zero_point = {0};
     tail.add = 0;
+    needless_[static_cast<size_t>(chain.tail)] = std::holds_alternative<Relu>(graph_.layer(chain.tail).op);
   }
   const std::string& name = graph_.layer(layer).name;
   const int64_t channels = graph_.output_shape(layer).front();
@@ -351,6 +365,30 @@ absl::Status FakeQuantNetwork::Planner::PlanSums(int layer) {
   return absl::OkStatus();
 }
 
+// The graph that is run, and plans_ for it: what becomes of a needless relu's output becomes of its input.
+absl::StatusOr<Graph> FakeQuantNetwork::Planner::DropRelus() {
+  std::vector<Layer> layers;
+  std::vector<LayerPlan> plans;
+  std::vector<int> index(plans_.size());  // in the new graph
+  for (int i = 0; i < graph_.size(); ++i) {
+    int& now = index[static_cast<size_t>(i)];
+    if (needless_[static_cast<size_t>(i)]) {
+      now = index[static_cast<size_t>(OnlyInput(i))];
+      LayerPlan& before = plans[static_cast<size_t>(now)];
+      before.params = std::move(plan(i).params);
+      before.in_codes = plan(i).in_codes;
+      before.add = plan(i).add;
+      continue;
+    }
+    now = static_cast<int>(layers.size());
+    layers.push_back(graph_.layer(i));
+    for (int& input : layers.back().inputs) input = index[static_cast<size_t>(input)];
+    plans.push_back(std::move(plan(i)));
+  }
+  plans_ = std::move(plans);
+  return Graph::Create(std::move(layers));
+}
+
 absl::StatusOr<FakeQuantNetwork> FakeQuantNetwork::Planner::Run() {
   for (int i = 0; i < graph_.size(); ++i) {
     plan(i).inputs.resize(graph_.layer(i).inputs.size());
@@ -378,7 +416,8 @@ absl::StatusOr<FakeQuantNetwork> FakeQuantNetwork::Planner::Run() {
     }
   }
   const Affine output = numbers(graph_.size() - 1);
-  LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(graph_, std::move(parameters_)));
+  LOWBIT_ASSIGN_OR_RETURN(const Graph graph, DropRelus());
+  LOWBIT_ASSIGN_OR_RETURN(Executor executor, Executor::Create(graph, std::move(parameters_)));
   FakeQuantNetwork network(std::move(executor));
   network.plans_ = std::move(plans_);
   network.output_ = output;
