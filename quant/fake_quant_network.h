@@ -25,7 +25,7 @@ namespace lowbit {
 // the fake-quantized values, as with FakeQuantHook.
 class FakeQuantNetwork {
  public:
-  // InvalidArgument as CheckQuantizedModel.
+  // InvalidArgument as CheckQuantizedModel, or naming a layer whose scales float32 does not hold together.
   static absl::StatusOr<FakeQuantNetwork> Create(const QuantizedModel& model);
 
   // As Executor::Forward. May be called from several threads.
