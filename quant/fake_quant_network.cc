@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "quant/activation_codes.h"
 #include "quant/fake_quant_model.h"
 #include "quant/fake_quantize.h"
 #include "quant/integer_weight.h"
@@ -27,36 +28,15 @@ namespace lowbit {
 namespace {
 
 // Whole numbers that a float32 tells from their neighbours are below.
-constexpr double kMostSum = 1 << 24;
+constexpr int64_t kSums = 1 << 24;
 
 // Numbers that are worth a loop, and that one thread takes at a time.
 constexpr int64_t kSpan = 512;
 constexpr int64_t kChunk = int64_t{1} << 15;
 
-// An activation as codes from 0: x = scale * (code - zero_point).
-struct Codes {
-  double scale = 1;
-  double zero_point = 0;
-  double highest = 0;
-};
-
-std::optional<Codes> ToCodes(const QuantParams& params) {
-  if (params.bits > 8) return std::nullopt;
-  const double lowest = params.levels.empty() ? params.qmin() : params.levels.front();
-  const double highest = params.levels.empty() ? params.qmax() : params.levels.back();
-  if (highest - lowest > 255) return std::nullopt;
-  return Codes{static_cast<double>(params.scale.front()), static_cast<double>(params.zero_point.front()) - lowest,
-               highest - lowest};
-}
-
 at::Tensor ToTensor(const IntegerWeight& weight, const Shape& shape) {
   const std::vector<float> values(weight.values.begin(), weight.values.end());
   return at::tensor(values).view(shape);
-}
-
-// The largest sum of codes up to `highest` times the weights of a channel, or of the codes alone.
-double LargestSum(const at::Tensor& weight, double highest) {
-  return weight.abs().clamp_min(1).flatten(1).sum(1).max().item<double>() * highest;
 }
 
 // For each output pixel and channel the sum of the inputs in its window, as a convolution's or a linear layer's.
@@ -155,12 +135,12 @@ class FakeQuantNetwork::Planner {
   LayerPlan& plan(int layer) { return plans_[static_cast<size_t>(layer)]; }
   bool IsQuantized(int layer) const { return model_.activations.count(graph_.layer(layer).name) != 0; }
   // Of what a layer puts out, if that is quantized and has such codes.
-  std::optional<Codes> OwnCodes(int layer) const {
+  std::optional<ActivationCodes> OwnCodes(int layer) const {
     const auto params = model_.activations.find(graph_.layer(layer).name);
-    return params == model_.activations.end() ? std::nullopt : ToCodes(params->second);
+    return params == model_.activations.end() ? std::nullopt : ToActivationCodes(params->second);
   }
-  const Codes* CodesOf(int layer) const {
-    const std::optional<Codes>& codes = codes_[static_cast<size_t>(layer)];
+  const ActivationCodes* CodesOf(int layer) const {
+    const std::optional<ActivationCodes>& codes = codes_[static_cast<size_t>(layer)];
     return codes.has_value() ? &*codes : nullptr;
   }
   int OnlyInput(int layer) const { return graph_.layer(layer).inputs.front(); }
@@ -172,8 +152,8 @@ class FakeQuantNetwork::Planner {
     int64_t pixels = 1;
   };
 
-  std::optional<Sums> ExactSums(int layer, const Shape& read, const Codes& in) const;
-  at::Tensor SumsOfZeroPoint(int layer, const Sums& sums, const Codes& in) const;
+  std::optional<Sums> ExactSums(int layer, const Shape& read, const ActivationCodes& in) const;
+  at::Tensor SumsOfZeroPoint(int layer, const Sums& sums, const ActivationCodes& in) const;
   absl::Status PlanSums(int layer);
   absl::StatusOr<Graph> DropRelus();
   Chain Follow(int layer, bool through_add);
@@ -184,13 +164,13 @@ class FakeQuantNetwork::Planner {
   const Graph& graph_;
   ParameterMap parameters_;
   std::vector<LayerPlan> plans_;
-  std::vector<std::optional<Codes>> codes_;  // of what layers put out, once somebody reads codes
-  std::vector<int> shortcut_;                // of an addition: the input that PlanShortcut made units of the sums of
-  std::vector<bool> taken_;                  // by a chain
-  std::vector<bool> needless_;               // a relu behind which codes are held between 0 and their highest
+  std::vector<std::optional<ActivationCodes>> codes_;  // of what layers put out, once somebody reads codes
+  std::vector<int> shortcut_;   // of an addition: the input that PlanShortcut made units of the sums of
+  std::vector<bool> taken_;     // by a chain
+  std::vector<bool> needless_;  // a relu behind which codes are held between 0 and their highest
 };
 
-// Codes of a tensor go through what only moves numbers.
+// ActivationCodes of a tensor go through what only moves numbers.
 void FakeQuantNetwork::Planner::UseCodes(int layer) {
   if (CodesOf(layer) != nullptr) return;
   if (!IsQuantized(layer)) {
@@ -200,7 +180,7 @@ void FakeQuantNetwork::Planner::UseCodes(int layer) {
   }
   codes_[static_cast<size_t>(layer)] = OwnCodes(layer);
   plan(layer).in_codes = true;
-  plan(layer).add = static_cast<float>(CodesOf(layer)->zero_point);
+  plan(layer).add = CodesOf(layer)->zero_point;
 }
 
 FakeQuantNetwork::Planner::Chain FakeQuantNetwork::Planner::Follow(int layer, bool through_add) {
@@ -249,20 +229,21 @@ void FakeQuantNetwork::Planner::PlanShortcut(const Chain& chain, double s_out, i
   }
   UseCodes(other);
   shortcut_[static_cast<size_t>(chain.add)] = chain.other;
-  const Codes& codes = *CodesOf(other);
+  const ActivationCodes& codes = *CodesOf(other);
   input.scale = static_cast<float>(codes.scale / s_out);
   const int64_t after = std::min(channels, before + graph_.output_shape(base).front());
-  for (int64_t c = before; c < after; ++c) (*bias)[static_cast<size_t>(c)] -= codes.scale * codes.zero_point;
+  const double zero = static_cast<double>(codes.scale) * static_cast<double>(codes.zero_point);
+  for (int64_t c = before; c < after; ++c) (*bias)[static_cast<size_t>(c)] -= zero;
 }
 
 // Nothing where a float32 does not hold all sums, or where weights are no whole numbers.
 std::optional<FakeQuantNetwork::Planner::Sums> FakeQuantNetwork::Planner::ExactSums(int layer, const Shape& read,
-                                                                                    const Codes& in) const {
+                                                                                    const ActivationCodes& in) const {
   Sums sums;
   if (std::holds_alternative<GlobalAvgPool>(graph_.layer(layer).op)) {
     sums.pixels = read[1] * read[2];
     // A mean is rounded, which must not hide the sum.
-    if (4 * in.highest * static_cast<double>(sums.pixels) >= kMostSum) return std::nullopt;
+    if (4 * in.max_code * sums.pixels >= kSums) return std::nullopt;
     sums.weight.scale.assign(static_cast<size_t>(read[0]), 1 / static_cast<double>(sums.pixels));
     sums.weight.zero_point.assign(static_cast<size_t>(read[0]), 0);
     return sums;
@@ -270,15 +251,14 @@ std::optional<FakeQuantNetwork::Planner::Sums> FakeQuantNetwork::Planner::ExactS
   const auto packed = model_.weights.find(graph_.layer(layer).name);
   std::optional<IntegerWeight> weight;
   if (packed != model_.weights.end()) weight = ToIntegers(packed->second);
-  if (!weight.has_value()) return std::nullopt;
+  if (!weight.has_value() || !SumsFit(*weight, in.max_code, kSums - 1)) return std::nullopt;
   sums.weight_tensor = ToTensor(*weight, packed->second.shape);
-  if (LargestSum(sums.weight_tensor, in.highest) >= kMostSum) return std::nullopt;
   sums.weight = *std::move(weight);
   return sums;
 }
 
 // What an input of zeros comes to, [1, channels]; or [pixels, channels], where padding does not stand for 0.
-at::Tensor FakeQuantNetwork::Planner::SumsOfZeroPoint(int layer, const Sums& sums, const Codes& in) const {
+at::Tensor FakeQuantNetwork::Planner::SumsOfZeroPoint(int layer, const Sums& sums, const ActivationCodes& in) const {
   const int64_t channels = graph_.output_shape(layer).front();
   if (in.zero_point == 0) return at::zeros({1, channels}, at::kDouble);
   if (!sums.weight_tensor.defined()) {
@@ -302,7 +282,7 @@ at::Tensor FakeQuantNetwork::Planner::SumsOfZeroPoint(int layer, const Sums& sum
 absl::Status FakeQuantNetwork::Planner::PlanSums(int layer) {
   int source = OnlyInput(layer);
   while (!IsQuantized(source) && std::holds_alternative<Flatten>(graph_.layer(source).op)) source = OnlyInput(source);
-  const std::optional<Codes> in = OwnCodes(source);
+  const std::optional<ActivationCodes> in = OwnCodes(source);
   if (!in.has_value()) return absl::OkStatus();
   const std::optional<Sums> sums = ExactSums(layer, graph_.output_shape(source), *in);
   if (!sums.has_value()) return absl::OkStatus();
@@ -311,8 +291,8 @@ absl::Status FakeQuantNetwork::Planner::PlanSums(int layer) {
   LayerPlan& tail = plan(chain.tail);
   // Sums are at once made units of the next tensor's scale, with its zero point added, where that has codes one step
   // apart. (A relu as LibTorch has it wants 0 to be 0.)
-  Codes out;
-  const std::optional<Codes> next = OwnCodes(chain.tail);
+  ActivationCodes out;
+  const std::optional<ActivationCodes> next = OwnCodes(chain.tail);
   if (next.has_value() && tail.params->levels.empty() && (next->zero_point == 0 || !chain.relu)) {
     out = *next;
     UseCodes(chain.tail);
@@ -401,9 +381,9 @@ absl::StatusOr<FakeQuantNetwork> FakeQuantNetwork::Planner::Run() {
   }
   // Whoever reads codes and is not made for them gets the numbers that they stand for.
   const auto numbers = [&](int layer) {
-    const Codes* const codes = CodesOf(layer);
+    const ActivationCodes* const codes = CodesOf(layer);
     if (codes == nullptr) return Affine();
-    return Affine{static_cast<float>(codes->zero_point), static_cast<float>(codes->scale)};
+    return Affine{codes->zero_point, codes->scale};
   };
   for (int i = 0; i < graph_.size(); ++i) {
     const bool moves = !IsQuantized(i) && CodesOf(i) != nullptr;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <limits>
 
 #include "absl/types/span.h"
 #include "quant/packing.h"
@@ -55,12 +54,12 @@ std::optional<IntegerWeight> ToIntegers(const PackedWeight& packed) {
   return weight;
 }
 
-bool SumsFit(const IntegerWeight& weight, int64_t max_code) {
+bool SumsFit(const IntegerWeight& weight, int64_t max_code, int64_t most) {
   const size_t row = weight.values.size() / weight.scale.size();
   for (size_t o = 0; o < weight.scale.size(); ++o) {
     int64_t sum = 0;
     for (size_t i = 0; i < row; ++i) sum += std::max(1, std::abs(static_cast<int>(weight.values[o * row + i])));
-    if (sum * max_code > std::numeric_limits<int32_t>::max()) return false;
+    if (sum * max_code > most) return false;
   }
   return true;
 }

@@ -2,6 +2,7 @@
 #define LOWBIT_QUANT_INTEGER_WEIGHT_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -20,8 +21,9 @@ struct IntegerWeight {
 // where they do not fit, or are no whole numbers.
 std::optional<IntegerWeight> ToIntegers(const PackedWeight& packed);
 
-// Whether 32 bits hold every sum of the weights times codes up to `max_code`, and every sum of codes.
-bool SumsFit(const IntegerWeight& weight, int64_t max_code);
+// Whether every sum of the weights times codes up to `max_code`, and every sum of codes, is within +-`most`; unless it
+// is given, what 32 bits hold.
+bool SumsFit(const IntegerWeight& weight, int64_t max_code, int64_t most = std::numeric_limits<int32_t>::max());
 
 }  // namespace lowbit
 

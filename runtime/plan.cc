@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/status_macros.h"
+#include "quant/activation_codes.h"
 #include "quant/integer_weight.h"
 #include "quant/packing.h"
 
@@ -112,8 +113,6 @@ class Planner {
 
  private:
   bool IsQuantized(int layer) const { return model_.activations.count(graph_.layer(layer).name) != 0; }
-  // Whether the values of the layer's output are there as codes that a ConvOp can read.
-  static bool MakesCodes(const QuantParams& params);
   // The highest code of what the layer reads, or -1 if that has no codes.
   int32_t MaxCodeRead(int layer) const;
   // The layer whose tensor this one's is, with flattening and the like looked through.
@@ -150,11 +149,6 @@ class Planner {
   std::vector<bool> is_inside_;            // of a chain, or of its shortcut: has no step of its own
 };
 
-bool Planner::MakesCodes(const QuantParams& params) {
-  if (params.bits > 8) return false;
-  return params.levels.empty() || params.levels.back() - params.levels.front() <= 255;
-}
-
 bool Planner::IsAlias(int layer) const {
   if (IsQuantized(layer) || head_of_[static_cast<size_t>(layer)] >= 0) return false;
   if (!std::holds_alternative<Flatten>(graph_.layer(layer).op)) return false;
@@ -174,9 +168,9 @@ int Planner::Source(int layer) const {
 
 int32_t Planner::MaxCodeRead(int layer) const {
   const auto params = model_.activations.find(graph_.layer(Source(graph_.layer(layer).inputs[0])).name);
-  if (params == model_.activations.end() || !MakesCodes(params->second)) return -1;
-  const std::vector<int32_t>& levels = params->second.levels;
-  return levels.empty() ? params->second.qmax() - params->second.qmin() : levels.back() - levels.front();
+  if (params == model_.activations.end()) return -1;
+  const std::optional<ActivationCodes> codes = ToActivationCodes(params->second);
+  return codes.has_value() ? codes->max_code : -1;
 }
 
 Conv2d Planner::Geometry(int layer) const {
@@ -284,13 +278,13 @@ int Planner::AddTensor(int layer) {
   if (params != model_.activations.end()) {
     made.grid.emplace(params->second, 0);
     made.levels = params->second.levels;
-    made.lowest_level = made.levels.empty() ? params->second.qmin() : made.levels.front();
-    made.is_codes = MakesCodes(params->second);
+    const std::optional<ActivationCodes> codes = ToActivationCodes(params->second);
+    made.is_codes = codes.has_value();
     if (made.is_codes) {
-      const int32_t highest = made.levels.empty() ? params->second.qmax() : made.levels.back();
-      made.max_code = highest - made.lowest_level;
-      made.scale = params->second.scale[0];
-      made.zero_point = params->second.zero_point[0] - static_cast<float>(made.lowest_level);
+      made.lowest_level = codes->lowest_level;
+      made.max_code = codes->max_code;
+      made.scale = codes->scale;
+      made.zero_point = codes->zero_point;
     }
   }
   plan_.tensors.push_back(std::move(made));

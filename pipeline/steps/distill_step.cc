@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 #include "base/field_error.h"
 #include "base/file.h"
 #include "base/progress.h"
@@ -71,13 +70,11 @@ class DistillStepImpl : public Step {
 
  private:
   static std::string Describe(const DistillEpoch& epoch, bool measured) {
-    const std::string held_out = measured
-                                     ? absl::StrFormat("held-out KL %.4f, %.2f %% answered as the float network does, ",
-                                                       epoch.held_out_kl, 100 * epoch.held_out_same)
-                                     : "";
-    if (epoch.epoch == 0) return absl::StrCat("distill: at the start ", absl::StripSuffix(held_out, ", "));
-    return absl::StrFormat("distill epoch %d: KL %.4f, %s%s", epoch.epoch, epoch.train_kl, held_out,
-                           FormatDuration(epoch.seconds));
+    const std::string held_out = absl::StrFormat("held-out KL %.4f, %.2f %% answered as the float network does",
+                                                 epoch.held_out_kl, 100 * epoch.held_out_same);
+    if (epoch.epoch == 0) return absl::StrCat("distill: at the start ", held_out);
+    return absl::StrFormat("distill epoch %d: KL %.4f, %s%s", epoch.epoch, epoch.train_kl,
+                           measured ? absl::StrCat(held_out, ", ") : "", FormatDuration(epoch.seconds));
   }
 
   static absl::Status WriteEvents(const DistillEpoch& epoch, bool measured, EventWriter* events) {
