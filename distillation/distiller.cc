@@ -67,7 +67,7 @@ class KeepOutputs : public LayerHook {
 
   at::Tensor OnOutput(int layer, at::Tensor y) override {
     const auto found = kept_.find(graph_.layer(layer).name);
-    if (found != kept_.end()) found->second = y.clone();
+    if (found != kept_.end()) found->second = y.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     return y;
   }
 
@@ -78,7 +78,7 @@ class KeepOutputs : public LayerHook {
 
 // Sum of (got - wanted)^2 over that of wanted^2: a number that autograd can go back from.
 at::Tensor RelativeError(const at::Tensor& got, const at::Tensor& wanted) {
-  return got.sub(wanted).square().sum().div(wanted.square().sum().add(1e-12));
+  return got.to(at::kFloat).sub(wanted).square().sum().div(wanted.square().sum().add(1e-12));
 }
 
 class Distiller {
@@ -108,7 +108,7 @@ class Distiller {
   const DistillConfig& config_;
   const int64_t steps_per_epoch_;
   std::unique_ptr<LearnedNetwork> network_;
-  std::optional<Executor> teacher_;
+  std::optional<Executor> teacher_;  // the float network, as it is learned from
   std::vector<std::string> feature_layers_;
   std::vector<at::Tensor> measured_answers_;  // the float network's to what Measure shows it, a batch each
   std::optional<Optimizer> weights_, weight_scales_, activation_scales_, biases_;
@@ -154,8 +154,12 @@ absl::Status Distiller::Start() {
   options.rounding = config_.weight_rate() > 0 ? LearnedRounding::kLatent : LearnedRounding::kAsChosen;
   options.weight_scales = options.activation_scales = config_.scale_rate() > 0;
   options.biases = config_.bias_rate() > 0;
+  options.bfloat16 = config_.bfloat16();
   LOWBIT_ASSIGN_OR_RETURN(network_, LearnedNetwork::Create(*request_.float_model, *request_.start, options));
-  LOWBIT_ASSIGN_OR_RETURN(teacher_, Executor::Create(request_.float_model->graph, request_.float_model->parameters));
+  ExecutorOptions teaching;
+  teaching.training = teaching.bfloat16 = config_.bfloat16();
+  LOWBIT_ASSIGN_OR_RETURN(teacher_,
+                          Executor::Create(request_.float_model->graph, request_.float_model->parameters, teaching));
   if (config_.feature_weight() > 0) {
     const Graph& graph = request_.float_model->graph;
     for (const Block& block : FindBlocks(graph)) {
@@ -278,6 +282,8 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
   options.seed = request_.seed;
   LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
   LOWBIT_ASSIGN_OR_RETURN(QuantizedSegment network, QuantizedSegment::Create(model, model.graph));
+  LOWBIT_ASSIGN_OR_RETURN(const Executor float_network,
+                          Executor::Create(request_.float_model->graph, request_.float_model->parameters));
   AnswerChange change;
   const double t = config_.temperature();
   for (size_t i = 0;; ++i) {
@@ -286,7 +292,7 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
     if (!batch.has_value()) break;
     const at::Tensor images = ImagesTensor(*batch);
     if (i == measured_answers_.size()) {
-      LOWBIT_ASSIGN_OR_RETURN(at::Tensor answers, teacher_->Forward(images));
+      LOWBIT_ASSIGN_OR_RETURN(at::Tensor answers, float_network.Forward(images));
       measured_answers_.push_back(std::move(answers));
     }
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network.executor.Forward(images, &network.hook));
@@ -363,6 +369,10 @@ absl::Status CheckDistillConfig(const DistillConfig& config) {
   }
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("warmup_steps", config.warmup_steps(), 0, kMost, "at least 0"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("mixup", config.mixup(), 0, 1, "in [0, 1]"));
+  if (config.bfloat16() && !HasBFloat16(at::kCPU)) {
+    return FieldError("bfloat16",
+                      "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to distill in 32 bits");
+  }
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("feature_weight", config.feature_weight(), 0, 1e6, "in [0, 1e6]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]"));
   return CheckFieldRange("held_out_images", config.held_out_images(), 0, kMost, "at least 0");

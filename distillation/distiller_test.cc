@@ -191,6 +191,23 @@ TEST_F(DistillerTest, AnswersComeCloserToTheFloatNetworks) {
   EXPECT_FALSE(result->model.parameters.at("fc.bias") == start_.parameters.at("fc.bias"));
 }
 
+TEST_F(DistillerTest, LearnsInBFloat16) {
+  if (!HasBFloat16(at::kCPU)) GTEST_SKIP() << "no AVX512-BF16 here";
+  DistillRequest request = Request(6);
+  request.config.set_feature_weight(1);
+  const auto in_32_bits = Distill(request);
+  ASSERT_TRUE(in_32_bits.ok()) << in_32_bits.status();
+  request.config.set_bfloat16(true);
+  request.directory = Folder();
+  const auto result = Distill(request);
+  ASSERT_TRUE(result.ok()) << result.status();
+  // It is measured in 32 bits.
+  EXPECT_EQ(result->history.front().held_out_kl, in_32_bits->history.front().held_out_kl);
+  EXPECT_LT(result->history.back().held_out_kl, 0.5 * result->history.front().held_out_kl);
+  EXPECT_NE(result->history[1].train_kl, in_32_bits->history[1].train_kl);
+  EXPECT_NEAR(result->history[1].train_kl, in_32_bits->history[1].train_kl, 0.05 * in_32_bits->history[1].train_kl);
+}
+
 // With weight_rate 0 codes stay as they are, whatever scales do; and so on.
 TEST_F(DistillerTest, WhatHasNoRateStays) {
   DistillRequest request = Request(2);
@@ -495,6 +512,20 @@ TEST(DistillConfigTest, Defaults) {
   own.set_held_out_images(7);
   SpellOutDistillDefaults(&own);
   EXPECT_EQ(own.held_out_images(), 7);
+}
+
+TEST(DistillConfigTest, BFloat16WantsAProcessorThatHasIt) {
+  DistillConfig config;
+  SpellOutDistillDefaults(&config);
+  config.set_bfloat16(true);
+  const absl::Status status = CheckDistillConfig(config);
+  if (HasBFloat16(at::kCPU)) {
+    EXPECT_EQ(status, absl::OkStatus());
+    return;
+  }
+  EXPECT_EQ(ErrorField(status), "bfloat16");
+  EXPECT_EQ(std::string(status.message()),
+            "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to distill in 32 bits");
 }
 
 struct BadConfig {

@@ -48,7 +48,7 @@ class LearnedNetwork::Hook : public LayerHook {
     const RandomFloat stays_float{mode_.float_part,
                                   static_cast<uint32_t>(MixKeys({mode_.seed, static_cast<uint64_t>(layer)}))};
     const at::Tensor scale = activation.factor.mul(activation.params.scale.front());
-    return LearnedFakeQuantize(y, scale, activation.params, activation.relu, stays_float);
+    return LearnedFakeQuantize(y.to(at::kFloat), scale, activation.params, activation.relu, stays_float);
   }
 
   const std::map<int, LearnedActivation>& activations_;
@@ -140,6 +140,7 @@ absl::StatusOr<std::unique_ptr<LearnedNetwork>> LearnedNetwork::Create(const Mod
   }
   ExecutorOptions training;
   training.training = true;
+  training.bfloat16 = options.bfloat16;
   LOWBIT_ASSIGN_OR_RETURN(network->executor_, Executor::Create(graph, std::move(parameters), training));
   return network;
 }

@@ -28,6 +28,8 @@ struct LearnedNetworkOptions {
   bool weight_scales = true;
   bool activation_scales = true;
   bool biases = true;
+  // Convolutions in bfloat16 (model/executor.h); what is quantized and learned stays in 32 bits.
+  bool bfloat16 = false;
 };
 
 // What happens to activations on their way through the network.

@@ -179,6 +179,31 @@ TEST(LearnedNetworkTest, BeginsAsTheQuantizedNetwork) {
   EXPECT_GT(Difference(*Executor::Create(model.graph, model.parameters)->Forward(x), wanted), 20 * kClose);
 }
 
+// Two significant digits and a bit: some of what is quantized tips over to the next level, the mean stays.
+TEST(LearnedNetworkTest, ConvolvesInBFloat16) {
+  if (!HasBFloat16(at::kCPU)) GTEST_SKIP() << "no AVX512-BF16 here";
+  const Model model = SmallModel();
+  const QuantizedModel start = Quantized(model);
+  const at::Tensor x = Random({32, 3, 6, 6}, 1), wanted = RunQuantized(start, x);
+  LearnedNetworkOptions options = Options(LearnedRounding::kLatent);
+  options.bfloat16 = true;
+  auto network = LearnedNetwork::Create(model, start, options);
+  ASSERT_TRUE(network.ok()) << network.status();
+  (*network)->Write();
+  const at::Tensor y = Forward(**network, x);
+  EXPECT_EQ(y.scalar_type(), at::kFloat);
+  EXPECT_LT(Difference(y, wanted), 10 * kClose);
+  EXPECT_GT(Difference(y, wanted), 0.01 * kClose) << "were in 32 bits";
+  y.sum().backward();
+  (*network)->Back();
+  for (const auto& [name, scale] : (*network)->activation_scales()) {
+    EXPECT_EQ(scale.grad().scalar_type(), at::kFloat) << name;
+    EXPECT_NE(scale.grad().item<float>(), 0) << name;
+  }
+  // What it hardens to is made of the 32-bit numbers behind it.
+  EXPECT_EQ(Bytes((*network)->Harden()), Bytes(start));
+}
+
 // Up or down begins with float weights, where they lie within their grids.
 TEST(LearnedNetworkTest, UpOrDownBeginsWithFloatWeights) {
   const Model model = SmallModel();

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "quant/affine.h"
 #include "quant/channel_grid.h"
 #include "quant/parallel_for.h"
 
@@ -163,17 +164,15 @@ class AnyCode : public LearnedWeight {
     ParallelFor(channels(), [&](int64_t c) {
       const Grid& grid = this->grid(c);
       const float s = scale(c);
-      for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
-        out[i] = s * grid.values[grid.Nearest(Place(i, c))];
-      }
+      float* to = out + c * channel_size();
+      for (const float u : Places(c)) *to++ = s * grid.values[grid.Nearest(u)];
     });
   }
 
   QuantizedTensor Harden() const override {
-    std::vector<int32_t> codes(static_cast<size_t>(size()));
-    for (int64_t i = 0; i < size(); ++i) {
-      const int64_t c = i / channel_size();
-      codes[static_cast<size_t>(i)] = grid(c).codes[grid(c).Nearest(Place(i, c))];
+    std::vector<int32_t> codes;
+    for (int64_t c = 0; c < channels(); ++c) {
+      for (const float u : Places(c)) codes.push_back(grid(c).codes[grid(c).Nearest(u)]);
     }
     return Result(codes);
   }
@@ -181,8 +180,8 @@ class AnyCode : public LearnedWeight {
  protected:
   using LearnedWeight::LearnedWeight;
 
-  // u of weight i of channel c.
-  virtual float Place(int64_t i, int64_t c) const = 0;
+  // u of the weights of channel c.
+  virtual std::vector<float> Places(int64_t c) const = 0;
 
   // Calls each(i, c, g, u, inside) for every weight of a channel, channels in parallel, and sets the gradient of the
   // scales: g (q - (inside ? u : 0)).
@@ -193,11 +192,12 @@ class AnyCode : public LearnedWeight {
     ParallelFor(channels(), [&](int64_t c) {
       const Grid& grid = this->grid(c);
       double sum = 0;
-      for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
-        const float u = Place(i, c);
+      int64_t i = c * channel_size();
+      for (const float u : Places(c)) {
         const bool inside = grid.Inside(u);
         sum += static_cast<double>(g[i] * (grid.values[grid.Nearest(u)] - (inside ? u : 0.0f)));
         each(i, c, g[i], u, inside);
+        ++i;
       }
       sums[static_cast<size_t>(c)] = sum;
     });
@@ -228,9 +228,14 @@ class Divided : public AnyCode {
  private:
   int64_t InputOf(int64_t i) const { return i / input_size_ % inputs_; }
 
-  float Place(int64_t i, int64_t c) const override {
-    const float d = rounding_data(0)[i] + rounding_data(1)[c] + rounding_data(2)[InputOf(i)];
-    return weight_[static_cast<size_t>(i)] / (scale(c) * std::exp(d));
+  std::vector<float> Places(int64_t c) const override {
+    std::vector<float> places;
+    places.reserve(static_cast<size_t>(channel_size()));
+    for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
+      const float d = rounding_data(0)[i] + rounding_data(1)[c] + rounding_data(2)[InputOf(i)];
+      places.push_back(weight_[static_cast<size_t>(i)] / (scale(c) * std::exp(d)));
+    }
+    return places;
   }
 
   const std::vector<float> weight_;
@@ -262,8 +267,12 @@ class Latent : public AnyCode {
   }
 
  private:
-  float Place(int64_t i, int64_t c) const override {
-    return rounding_data()[i] * (start_scales_[GridIndex(c)] / scale(c));
+  std::vector<float> Places(int64_t c) const override {
+    const float* const latent = rounding_data() + c * channel_size();
+    const float factor = start_scales_[GridIndex(c)] / scale(c);
+    std::vector<float> places(latent, latent + channel_size());
+    for (float& u : places) u *= factor;
+    return places;
   }
 
   const std::vector<float> start_scales_;
@@ -347,12 +356,18 @@ LearnedWeight::LearnedWeight(const QuantizedTensor& start, std::vector<at::Tenso
 }
 
 size_t LearnedWeight::Grid::Nearest(float x) const {
+  if (is_uniform) {
+    const float last = static_cast<float>(values.size() - 1);
+    const float place = x - values.front();
+    // A NaN counts as the lowest.
+    const float code = (place > 0 ? std::min(place, last) : 0.0f) + static_cast<float>(qmin);
+    return static_cast<size_t>(RoundHalfToEven(code) - static_cast<float>(qmin));
+  }
   const auto above = std::lower_bound(values.begin(), values.end(), x);
   if (above == values.begin()) return 0;
   const size_t i = static_cast<size_t>(above - values.begin());
   if (i == values.size()) return i - 1;
   const float to_lower = x - values[i - 1], to_upper = values[i] - x;
-  if (to_lower == to_upper && is_uniform) return codes[i] % 2 == 0 ? i : i - 1;
   return to_lower <= to_upper ? i - 1 : i;
 }
 

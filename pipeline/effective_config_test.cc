@@ -177,6 +177,7 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
     held_out_images: 64
     mixup: 0
     feature_weight: 0
+    bfloat16: false
   }
   skip: false
 }
