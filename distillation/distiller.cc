@@ -78,7 +78,7 @@ class KeepOutputs : public LayerHook {
 
 // Sum of (got - wanted)^2 over that of wanted^2: a number that autograd can go back from.
 at::Tensor RelativeError(const at::Tensor& got, const at::Tensor& wanted) {
-  return got.to(at::kFloat).sub(wanted).square().sum().div(wanted.square().sum().add(1e-12));
+  return got.sub(wanted).square().sum().div(wanted.square().sum().add(1e-12));
 }
 
 class Distiller {
@@ -369,10 +369,7 @@ absl::Status CheckDistillConfig(const DistillConfig& config) {
   }
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("warmup_steps", config.warmup_steps(), 0, kMost, "at least 0"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("mixup", config.mixup(), 0, 1, "in [0, 1]"));
-  if (config.bfloat16() && !HasBFloat16(at::kCPU)) {
-    return FieldError("bfloat16",
-                      "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to distill in 32 bits");
-  }
+  if (config.bfloat16()) LOWBIT_RETURN_IF_ERROR(CheckBFloat16(at::kCPU));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("feature_weight", config.feature_weight(), 0, 1e6, "in [0, 1e6]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]"));
   return CheckFieldRange("held_out_images", config.held_out_images(), 0, kMost, "at least 0");

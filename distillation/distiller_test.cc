@@ -525,7 +525,7 @@ TEST(DistillConfigTest, BFloat16WantsAProcessorThatHasIt) {
   }
   EXPECT_EQ(ErrorField(status), "bfloat16");
   EXPECT_EQ(std::string(status.message()),
-            "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to distill in 32 bits");
+            "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to compute in 32 bits");
 }
 
 struct BadConfig {

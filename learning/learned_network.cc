@@ -35,7 +35,7 @@ class LearnedNetwork::Hook : public LayerHook {
     at::Tensor quantized = Quantized(layer, std::move(y));
     const auto found = kept_.find(layer);
     if (found != kept_.end()) {
-      for (at::Tensor* const kept : found->second) *kept = quantized;
+      for (at::Tensor* const kept : found->second) *kept = quantized.to(at::kFloat);
     }
     return quantized;
   }
@@ -160,7 +160,8 @@ absl::StatusOr<at::Tensor> LearnedNetwork::Forward(const at::Tensor& x, const Ac
   if (kept != nullptr) {
     for (auto& [name, tensor] : *kept) hook.Keep(layer_index_.at(name), &tensor);
   }
-  return executor_->Forward(x, &hook);
+  LOWBIT_ASSIGN_OR_RETURN(const at::Tensor y, executor_->Forward(x, &hook));
+  return y.to(at::kFloat);
 }
 
 void LearnedNetwork::Back() {

@@ -21,6 +21,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "base/field_error.h"
 #include "base/status_macros.h"
 #include "model/torch_boundary.h"
 
@@ -161,6 +162,11 @@ bool HasBFloat16(c10::Device device) {
 #else
   return false;
 #endif
+}
+
+absl::Status CheckBFloat16(c10::Device device) {
+  if (HasBFloat16(device)) return absl::OkStatus();
+  return FieldError("bfloat16", "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to compute in 32 bits");
 }
 
 LayerHook::~LayerHook() = default;

@@ -49,6 +49,9 @@ struct ExecutorOptions {
 // heavy weather of it.
 bool HasBFloat16(c10::Device device);
 
+// Of a config's field "bfloat16" that is set: FieldError where there is none.
+absl::Status CheckBFloat16(c10::Device device);
+
 // Runs a graph layer by layer on ATen, on the device that the parameters are on. Images must be there, too.
 //
 // When training the parameters are the caller's tensors: an optimizer's update is seen by the next Forward, and running

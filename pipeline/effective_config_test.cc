@@ -150,6 +150,7 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
     end_sharpness: 2
     prediction_difference: 0
     temperature: 4
+    bfloat16: false
   }
   skip: false
 }

@@ -54,6 +54,7 @@ LearnedNetworkOptions NetworkOptions(const ReconstructConfig& config) {
   options.weight_scales = config.weight_scale_rate() > 0;
   options.activation_scales = config.activation_scale_rate() > 0;
   options.biases = config.bias_rate() > 0;
+  options.bfloat16 = config.bfloat16();
   return options;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/field_error.h"
 #include "base/status_macros.h"
+#include "model/executor.h"
 
 namespace lowbit {
 namespace {
@@ -102,6 +103,7 @@ absl::Status CheckReconstructConfig(const ReconstructConfig& config) {
     return FieldError("prediction_difference",
                       "needs `unit: BLOCK`: the network cannot be gone on with from within a residual block");
   }
+  if (config.bfloat16()) LOWBIT_RETURN_IF_ERROR(CheckBFloat16(at::kCPU));
   return CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]");
 }
 

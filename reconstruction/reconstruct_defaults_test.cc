@@ -7,6 +7,7 @@
 #include "base/field_error.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/executor.h"
 
 namespace lowbit {
 namespace {
@@ -80,6 +81,17 @@ TEST(ReconstructDefaultsTest, WhatIsSetStays) {
   EXPECT_EQ(config.regularization(), 0);
   EXPECT_EQ(config.num_images(), 99);
   EXPECT_EQ(config.float_inputs(), 0) << "of the preset";
+}
+
+TEST(ReconstructDefaultsTest, BFloat16WantsAProcessorThatHasIt) {
+  ReconstructConfig config = SpelledOut(ReconstructConfig::LOWBIT);
+  EXPECT_FALSE(config.bfloat16());
+  config.set_bfloat16(true);
+  const absl::Status status = CheckReconstructConfig(config);
+  EXPECT_EQ(status.ok(), HasBFloat16(at::kCPU)) << status;
+  if (!status.ok()) {
+    EXPECT_EQ(ErrorField(status), "bfloat16");
+  }
 }
 
 struct BadConfig {

@@ -172,6 +172,28 @@ TEST_F(ReconstructionTest, EveryPresetComesCloserThanTheNearestCodes) {
   }
 }
 
+// Errors are measured in 32 bits, before and after.
+TEST_F(ReconstructionTest, LearnsInBFloat16) {
+  if (!HasBFloat16(at::kCPU)) GTEST_SKIP() << "no AVX512-BF16 here";
+  for (const auto preset : {ReconstructConfig::LOWBIT, ReconstructConfig::PD_QUANT}) {
+    ReconstructConfig config = Quick(preset, 300);
+    const auto in_32_bits = Run(config);
+    ASSERT_TRUE(in_32_bits.ok()) << in_32_bits.status();
+    config.set_bfloat16(true);
+    const auto result = Run(config);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->blocks[0].start_error, in_32_bits->blocks[0].start_error);
+    double sum = 0, sum_in_32_bits = 0;
+    for (size_t i = 0; i < result->blocks.size(); ++i) {
+      EXPECT_NE(result->blocks[i].end_error, in_32_bits->blocks[i].end_error) << i;
+      EXPECT_LT(result->blocks[i].end_error, result->blocks[i].start_error) << i;
+      sum += result->blocks[i].end_error;
+      sum_in_32_bits += in_32_bits->blocks[i].end_error;
+    }
+    EXPECT_LT(sum, 1.1 * sum_in_32_bits) << preset;
+  }
+}
+
 // The last block is the network's end: its error there is what one computes with the network as a whole.
 TEST_F(ReconstructionTest, ReportsErrorsOfTheQuantizedNetwork) {
   std::vector<size_t> blocks_told;

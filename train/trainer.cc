@@ -301,10 +301,7 @@ absl::Status CheckTrainConfig(const TrainConfig& config, const Dataset& dataset)
                                    dataset.size(), " training images, got ", config.validation_images()));
   }
   LOWBIT_ASSIGN_OR_RETURN(const at::Device device, ParseDevice(config.device()));
-  if (config.bfloat16() && !HasBFloat16(device)) {
-    return FieldError("bfloat16",
-                      "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to train in 32 bits");
-  }
+  if (config.bfloat16()) LOWBIT_RETURN_IF_ERROR(CheckBFloat16(device));
   LOWBIT_RETURN_IF_ERROR(CheckOptimizer(config));
   LOWBIT_RETURN_IF_ERROR(CheckSchedule(config));
   return PrependField(ValidateAugment(ToAugmentOptions(config.augment()), dataset.image_shape()), "augment");

@@ -285,7 +285,7 @@ TEST_F(TrainerTest, LearnsInMixedPrecision) {
     const absl::Status status = Train(request).status();
     EXPECT_EQ(ErrorField(status), "bfloat16");
     EXPECT_EQ(std::string(status.message()),
-              "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to train in 32 bits");
+              "this CPU has no bfloat16 arithmetic (AVX512-BF16); leave it out to compute in 32 bits");
     GTEST_SKIP() << "refused, as it should be: no AVX512-BF16 here";
   }
   absl::StatusOr<TrainResult> result = Train(request);
