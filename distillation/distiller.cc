@@ -282,8 +282,11 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
   options.seed = request_.seed;
   LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(request_.dataset, std::move(options)));
   LOWBIT_ASSIGN_OR_RETURN(QuantizedSegment network, QuantizedSegment::Create(model, model.graph));
-  LOWBIT_ASSIGN_OR_RETURN(const Executor float_network,
-                          Executor::Create(request_.float_model->graph, request_.float_model->parameters));
+  std::optional<Executor> float_network;  // for the first time, as later its answers are there
+  if (measured_answers_.empty()) {
+    LOWBIT_ASSIGN_OR_RETURN(float_network,
+                            Executor::Create(request_.float_model->graph, request_.float_model->parameters));
+  }
   AnswerChange change;
   const double t = config_.temperature();
   for (size_t i = 0;; ++i) {
@@ -291,8 +294,8 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
     LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
     if (!batch.has_value()) break;
     const at::Tensor images = ImagesTensor(*batch);
-    if (i == measured_answers_.size()) {
-      LOWBIT_ASSIGN_OR_RETURN(at::Tensor answers, float_network.Forward(images));
+    if (float_network.has_value()) {
+      LOWBIT_ASSIGN_OR_RETURN(at::Tensor answers, float_network->Forward(images));
       measured_answers_.push_back(std::move(answers));
     }
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor logits, network.executor.Forward(images, &network.hook));

@@ -341,6 +341,7 @@ LearnedWeight::LearnedWeight(const QuantizedTensor& start, std::vector<at::Tenso
     std::sort(values.begin(), values.end());
     Grid grid;
     grid.is_uniform = start_.is_uniform();
+    grid.zero_point = channel.zero_point();
     grid.qmin = channel.qmin();
     grid.index_of_code.resize(values.size());
     for (const auto& [value, code] : values) {
@@ -356,13 +357,8 @@ LearnedWeight::LearnedWeight(const QuantizedTensor& start, std::vector<at::Tenso
 }
 
 size_t LearnedWeight::Grid::Nearest(float x) const {
-  if (is_uniform) {
-    const float last = static_cast<float>(values.size() - 1);
-    const float place = x - values.front();
-    // A NaN counts as the lowest.
-    const float code = (place > 0 ? std::min(place, last) : 0.0f) + static_cast<float>(qmin);
-    return static_cast<size_t>(RoundHalfToEven(code) - static_cast<float>(qmin));
-  }
+  // A NaN, which has no code, counts as the lowest.
+  if (is_uniform) return std::isnan(x) ? 0 : IndexOf(QuantizeValue(x, 1.0f, zero_point, codes.front(), codes.back()));
   const auto above = std::lower_bound(values.begin(), values.end(), x);
   if (above == values.begin()) return 0;
   const size_t i = static_cast<size_t>(above - values.begin());

@@ -59,6 +59,7 @@ class LearnedWeight {
     std::vector<float> values;   // level - zero_point
     std::vector<int32_t> codes;  // the first where several have the same value
     bool is_uniform;
+    float zero_point;
     int32_t qmin;
     std::vector<size_t> index_of_code;  // of values, by code - qmin
 

@@ -170,7 +170,7 @@ class FakeQuantNetwork::Planner {
   std::vector<bool> needless_;  // a relu behind which codes are held between 0 and their highest
 };
 
-// ActivationCodes of a tensor go through what only moves numbers.
+// Codes of a tensor go through what only moves numbers.
 void FakeQuantNetwork::Planner::UseCodes(int layer) {
   if (CodesOf(layer) != nullptr) return;
   if (!IsQuantized(layer)) {
