@@ -19,7 +19,7 @@ constexpr char kOptimizerPrefix[] = "optimizer/";
 
 Json ToJson(const DistillEpoch& epoch) {
   return {{"epoch", epoch.epoch},
-          {"train_kl", epoch.train_kl},
+          {"train_loss", epoch.train_loss},
           {"held_out_kl", epoch.held_out_kl},
           {"held_out_same", epoch.held_out_same},
           {"seconds", epoch.seconds}};
@@ -28,7 +28,7 @@ Json ToJson(const DistillEpoch& epoch) {
 DistillEpoch FromJson(const Json& json) {
   DistillEpoch epoch;
   json.at("epoch").get_to(epoch.epoch);
-  json.at("train_kl").get_to(epoch.train_kl);
+  json.at("train_loss").get_to(epoch.train_loss);
   json.at("held_out_kl").get_to(epoch.held_out_kl);
   json.at("held_out_same").get_to(epoch.held_out_same);
   json.at("seconds").get_to(epoch.seconds);

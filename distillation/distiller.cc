@@ -262,9 +262,9 @@ absl::Status Distiller::Learn(DistillEpoch& epoch) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(std::optional<Batch> batch, loader->Next());
     LOWBIT_ASSIGN_OR_RETURN(const double loss, Step(*batch, (epoch.epoch - 1) * steps_per_epoch_ + i));
-    epoch.train_kl += loss / static_cast<double>(steps_per_epoch_);
+    epoch.train_loss += loss / static_cast<double>(steps_per_epoch_);
     progress.Advance(batch->size());
-    progress.SetNote(absl::StrFormat("KL %.4f", running.Add(loss)));
+    progress.SetNote(absl::StrFormat("loss %.4f", running.Add(loss)));
   }
   return absl::OkStatus();
 }

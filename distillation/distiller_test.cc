@@ -168,7 +168,7 @@ TEST_F(DistillerTest, AnswersComeCloserToTheFloatNetworks) {
   ASSERT_TRUE(result.ok()) << result.status();
   ASSERT_EQ(result->history.size(), 7u);
   EXPECT_LT(result->history.back().held_out_kl, 0.5 * result->history.front().held_out_kl);
-  EXPECT_LT(result->history.back().train_kl, 0.7 * result->history[1].train_kl);
+  EXPECT_LT(result->history.back().train_loss, 0.7 * result->history[1].train_loss);
   // The numbers are those of the models. The last epoch is the result, though one before it measured better.
   double lowest = result->history.front().held_out_kl;
   for (int i = 0; i < 7; ++i) {
@@ -204,8 +204,9 @@ TEST_F(DistillerTest, LearnsInBFloat16) {
   // It is measured in 32 bits.
   EXPECT_EQ(result->history.front().held_out_kl, in_32_bits->history.front().held_out_kl);
   EXPECT_LT(result->history.back().held_out_kl, 0.5 * result->history.front().held_out_kl);
-  EXPECT_NE(result->history[1].train_kl, in_32_bits->history[1].train_kl);
-  EXPECT_NEAR(result->history[1].train_kl, in_32_bits->history[1].train_kl, 0.05 * in_32_bits->history[1].train_kl);
+  EXPECT_NE(result->history[1].train_loss, in_32_bits->history[1].train_loss);
+  EXPECT_NEAR(result->history[1].train_loss, in_32_bits->history[1].train_loss,
+              0.05 * in_32_bits->history[1].train_loss);
 }
 
 // With weight_rate 0 codes stay as they are, whatever scales do; and so on.
@@ -255,8 +256,8 @@ TEST_F(DistillerTest, ATemperatureScalesTheLoss) {
   options.batch_size = 160;
   const auto learned = Answers(start_, options);
   const double expected = half_squared_distance(learned);
-  EXPECT_NEAR(hot->history[1].train_kl, expected, 0.05 * expected);
-  EXPECT_NEAR(cold->history[1].train_kl, Change(learned).kl(), 1e-4);
+  EXPECT_NEAR(hot->history[1].train_loss, expected, 0.05 * expected);
+  EXPECT_NEAR(cold->history[1].train_loss, Change(learned).kl(), 1e-4);
   // And so where it is measured.
   const auto held_out = Answers(start_, HeldOutImages());
   const double expected_held_out = half_squared_distance(held_out);
@@ -292,7 +293,7 @@ TEST_F(DistillerTest, BothNetworksSeeTheMixedImages) {
   options.mixup = 1;
   options.seed = request.seed;
   options.epoch = 1;
-  EXPECT_NEAR(mixed->history[1].train_kl, Change(Answers(start_, options)).kl(), 1e-4);
+  EXPECT_NEAR(mixed->history[1].train_loss, Change(Answers(start_, options)).kl(), 1e-4);
   // At least 512 mixtures, in batches of 250.
   LoaderOptions held_out = HeldOutImages();
   const std::vector<int64_t> once = held_out.order;
@@ -337,7 +338,7 @@ TEST_F(DistillerTest, FeaturesCountAsMuchAsTheirWeight) {
   const double error =
       quantized.sub(wanted.output).square().sum().item<double>() / wanted.output.square().sum().item<double>();
   EXPECT_GT(error, 1e-3);
-  EXPECT_NEAR(both->history[1].train_kl, answers->history[1].train_kl + 10 * error, 1e-3 * error);
+  EXPECT_NEAR(both->history[1].train_loss, answers->history[1].train_loss + 10 * error, 1e-3 * error);
 }
 
 TEST_F(DistillerTest, TheStartStaysWhereTheLastEpochIsNoCloser) {
@@ -403,7 +404,7 @@ TEST_F(DistillerTest, GoingOnGivesTheSameBytes) {
     EXPECT_EQ(resumed->epoch, straight->epoch);
     ASSERT_EQ(resumed->history.size(), straight->history.size());
     for (size_t i = 0; i < resumed->history.size(); ++i) {
-      EXPECT_EQ(resumed->history[i].train_kl, straight->history[i].train_kl);
+      EXPECT_EQ(resumed->history[i].train_loss, straight->history[i].train_loss);
       EXPECT_EQ(resumed->history[i].held_out_kl, straight->history[i].held_out_kl);
       EXPECT_EQ(resumed->history[i].held_out_same, straight->history[i].held_out_same);
     }

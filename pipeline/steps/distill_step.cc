@@ -57,7 +57,8 @@ class DistillStepImpl : public Step {
     record["images"] = request.learn.size();
     record["result_of_epoch"] = result.epoch;
     for (const DistillEpoch& epoch : result.history) {
-      nlohmann::ordered_json entry = {{"epoch", epoch.epoch}, {"train_kl", epoch.train_kl}, {"seconds", epoch.seconds}};
+      nlohmann::ordered_json entry = {
+          {"epoch", epoch.epoch}, {"train_loss", epoch.train_loss}, {"seconds", epoch.seconds}};
       if (measured) {
         entry["held_out_kl"] = epoch.held_out_kl;
         entry["held_out_same"] = epoch.held_out_same;
@@ -73,12 +74,12 @@ class DistillStepImpl : public Step {
     const std::string held_out = absl::StrFormat("held-out KL %.4f, %.2f %% answered as the float network does",
                                                  epoch.held_out_kl, 100 * epoch.held_out_same);
     if (epoch.epoch == 0) return absl::StrCat("distill: at the start ", held_out);
-    return absl::StrFormat("distill epoch %d: KL %.4f, %s%s", epoch.epoch, epoch.train_kl,
+    return absl::StrFormat("distill epoch %d: loss %.4f, %s%s", epoch.epoch, epoch.train_loss,
                            measured ? absl::StrCat(held_out, ", ") : "", FormatDuration(epoch.seconds));
   }
 
   static absl::Status WriteEvents(const DistillEpoch& epoch, bool measured, EventWriter* events) {
-    if (epoch.epoch > 0) LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/KL", epoch.epoch, epoch.train_kl));
+    if (epoch.epoch > 0) LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/loss", epoch.epoch, epoch.train_loss));
     if (!measured) return absl::OkStatus();
     LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/held-out KL", epoch.epoch, epoch.held_out_kl));
     return events->AddScalar("distill/held-out same top-1", epoch.epoch, epoch.held_out_same);
