@@ -154,6 +154,7 @@ absl::Status Distiller::Start() {
   options.rounding = config_.weight_rate() > 0 ? LearnedRounding::kLatent : LearnedRounding::kAsChosen;
   options.weight_scales = options.activation_scales = config_.scale_rate() > 0;
   options.biases = config_.bias_rate() > 0;
+  options.hold = config_.hold();
   options.bfloat16 = config_.bfloat16();
   LOWBIT_ASSIGN_OR_RETURN(network_, LearnedNetwork::Create(*request_.float_model, *request_.start, options));
   ExecutorOptions teaching;
@@ -370,6 +371,7 @@ absl::Status CheckDistillConfig(const DistillConfig& config) {
   if (config.weight_rate() == 0 && config.scale_rate() == 0 && config.bias_rate() == 0) {
     return FieldError("weight_rate", "is 0 as scale_rate and bias_rate are, so there is nothing to learn");
   }
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("hold", config.hold(), 0, 1, "in [0, 1]"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("warmup_steps", config.warmup_steps(), 0, kMost, "at least 0"));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("mixup", config.mixup(), 0, 1, "in [0, 1]"));
   if (config.bfloat16()) LOWBIT_RETURN_IF_ERROR(CheckBFloat16(at::kCPU));

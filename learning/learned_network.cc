@@ -103,7 +103,7 @@ void LearnedNetwork::AddWeight(const Model& float_network, const std::string& na
       layer.weight = MakeDivided(float_weight, start);
       break;
     case LearnedRounding::kLatent:
-      layer.weight = MakeLatent(float_weight, start);
+      layer.weight = MakeLatent(float_weight, start, options_.hold);
       break;
     case LearnedRounding::kAsChosen:
       layer.weight = MakeAsChosen(start);

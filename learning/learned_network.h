@@ -24,7 +24,7 @@ enum class LearnedRounding { kUpOrDown, kDivided, kLatent, kAsChosen };
 
 struct LearnedNetworkOptions {
   LearnedRounding rounding = LearnedRounding::kUpOrDown;
-  double hold = 0;  // of MakeUpOrDown
+  double hold = 0;  // of MakeUpOrDown and MakeLatent
   bool weight_scales = true;
   bool activation_scales = true;
   bool biases = true;

@@ -245,7 +245,7 @@ class Divided : public AnyCode {
 // latent: the float weight over the scale that it began with.
 class Latent : public AnyCode {
  public:
-  Latent(const at::Tensor& weight, const QuantizedTensor& start)
+  Latent(const at::Tensor& weight, const QuantizedTensor& start, double hold)
       : AnyCode(start, {ZeroLeaf(weight.sizes())}), start_scales_(start.params.scale) {
     const std::vector<float> w = Values(weight);
     const std::vector<int32_t> codes = Codes(start.codes);
@@ -254,7 +254,8 @@ class Latent : public AnyCode {
       const int64_t c = static_cast<int64_t>(i) / channel_size();
       const size_t chosen = grid(c).IndexOf(codes[i]);
       const float x = w[i] / scale(c);
-      latent[i] = grid(c).Nearest(x) == chosen ? x : grid(c).values[chosen];
+      const float held = grid(c).values[chosen];
+      latent[i] = grid(c).Nearest(x) == chosen ? x + static_cast<float>(hold) * (held - x) : held;
     }
   }
 
@@ -411,8 +412,8 @@ std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const
   return std::make_unique<Divided>(float_weight, start);
 }
 
-std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start) {
-  return std::make_unique<Latent>(float_weight, start);
+std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start, double hold) {
+  return std::make_unique<Latent>(float_weight, start, hold);
 }
 
 std::unique_ptr<LearnedWeight> MakeAsChosen(const QuantizedTensor& start) { return std::make_unique<AsChosen>(start); }

@@ -118,7 +118,10 @@ std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const
 // estimator inside of the grid, and the scale as in LSQ (Esser et al. 2020, arXiv 1902.08153). Where the code chosen at
 // the start is not the nearest one, w begins at its value. What is learned is w in steps of the grid, w over the scale
 // at the start, so that one rate does for tensors of all sizes.
-std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start);
+//
+// `hold` in [0, 1] moves the start from the float weight (0) to the value that was chosen (1): near the middle between
+// two values it takes only the noise of a few steps to change the code.
+std::unique_ptr<LearnedWeight> MakeLatent(const at::Tensor& float_weight, const QuantizedTensor& start, double hold);
 
 // The codes that were chosen at the start, whatever becomes of the scale: value = scale level. rounding() has no say.
 std::unique_ptr<LearnedWeight> MakeAsChosen(const QuantizedTensor& start);

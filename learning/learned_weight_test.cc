@@ -104,10 +104,15 @@ void ExpectSameValues(const at::Tensor& a, const at::Tensor& b) { EXPECT_TRUE(at
 
 using Maker = std::function<std::unique_ptr<LearnedWeight>(const at::Tensor&, const QuantizedTensor&)>;
 
+std::unique_ptr<LearnedWeight> LatentFromFloat(const at::Tensor& weight, const QuantizedTensor& start) {
+  return MakeLatent(weight, start, 0);
+}
+
 std::vector<Maker> Makers() {
   return {[](const at::Tensor& w, const QuantizedTensor& start) { return MakeUpOrDown(w, start, 0); },
           [](const at::Tensor& w, const QuantizedTensor& start) { return MakeUpOrDown(w, start, 0.7); }, &MakeDivided,
-          &MakeLatent};
+          &LatentFromFloat,
+          [](const at::Tensor& w, const QuantizedTensor& start) { return MakeLatent(w, start, 0.7); }};
 }
 
 // ---- What all have in common ----
@@ -149,7 +154,7 @@ TEST(LearnedWeightTest, ScalesAreMultiplied) {
 }
 
 TEST(LearnedWeightTest, KeepScalesHoldsThemAboveATenth) {
-  const auto learned = MakeLatent(Weight(1), Nearest(Weight(1), Params(3, true, {0.3f, 0.1f, 0.5f})));
+  const auto learned = MakeLatent(Weight(1), Nearest(Weight(1), Params(3, true, {0.3f, 0.1f, 0.5f})), 0);
   const float factors[] = {0.01f, -3, 0.5f};
   std::copy(factors, factors + 3, learned->scale_factor().data_ptr<float>());
   learned->KeepScales();
@@ -337,7 +342,7 @@ TEST(UpOrDownTest, RegularizerAddsItsGradient) {
 // ---- Any code ----
 
 TEST(AnyCodeTest, HasNothingToDecide) {
-  for (const Maker& make : {Maker(&MakeDivided), Maker(&MakeLatent)}) {
+  for (const Maker& make : {Maker(&MakeDivided), Maker(&LatentFromFloat)}) {
     const auto learned = make(Weight(1), Nearest(Weight(1), Params(3, true, {0.3f})));
     Value(*learned);
     learned->Back(at::zeros(Weight(1).sizes()));
@@ -348,7 +353,7 @@ TEST(AnyCodeTest, HasNothingToDecide) {
 
 TEST(AnyCodeTest, WritesTheNearestValues) {
   for (const QuantParams& params : Grids()) {
-    for (const Maker& make : {Maker(&MakeDivided), Maker(&MakeLatent)}) {
+    for (const Maker& make : {Maker(&MakeDivided), Maker(&LatentFromFloat)}) {
       ExpectSameValues(Value(*make(Weight(12), Nearest(Weight(12), params))), FakeQuantize(Weight(12), params));
     }
   }
@@ -401,7 +406,7 @@ TEST(DividedTest, DividesByThreeNumbers) {
 
 TEST(LatentTest, GradientsByHand) {
   const FourWeights four;
-  const auto learned = MakeLatent(four.weight, four.start);
+  const auto learned = MakeLatent(four.weight, four.start, 0);
   ASSERT_EQ(learned->rounding().size(), 1u);
   EXPECT_THAT(Values(learned->rounding()[0]), Pointwise(FloatNear(1e-6f), {1.2f, -0.6f, 10.0f, 0.2f}));
   EXPECT_THAT(Values(Value(*learned)), ElementsAre(0.5f, -0.5f, 1.5f, 0));
@@ -410,10 +415,21 @@ TEST(LatentTest, GradientsByHand) {
   EXPECT_NEAR(learned->scale_factor().grad().item<float>(), four.scale_gradient, 1e-6);
 }
 
+// Held: between the float weight and the value that was chosen, also where the float weight is beyond the grid.
+TEST(LatentTest, HoldMovesTheStartToTheChosenValues) {
+  const FourWeights four;
+  for (const auto& [hold, expected] :
+       std::vector<std::pair<double, std::vector<float>>>{{0.5, {1.1f, -0.8f, 6.5f, 0.1f}}, {1, {1, -1, 3, 0}}}) {
+    const auto learned = MakeLatent(four.weight, four.start, hold);
+    EXPECT_THAT(Values(learned->rounding()[0]), Pointwise(FloatNear(1e-6f), expected));
+    EXPECT_THAT(Values(Value(*learned)), ElementsAre(0.5f, -0.5f, 1.5f, 0));
+  }
+}
+
 // One bit: the grid is +-0.25, and half a step, 0.25, beyond counts as inside.
 TEST(LatentTest, OneBitHasHalfAStepOfSlack) {
   const at::Tensor weight = at::tensor({-0.7f, -0.4f, 0.1f, 0.6f}).view({1, 4});
-  const auto learned = MakeLatent(weight, Nearest(weight, SignParams({0.25f})));
+  const auto learned = MakeLatent(weight, Nearest(weight, SignParams({0.25f})), 0);
   Value(*learned);
   learned->Back(at::tensor({1.0f, 2.0f, 3.0f, 4.0f}).view({1, 4}));
   EXPECT_THAT(Values(learned->rounding()[0].grad()), ElementsAre(0, 1, 1.5f, 0));
@@ -425,7 +441,7 @@ TEST(LatentTest, OneBitHasHalfAStepOfSlack) {
 TEST(LatentTest, TheScaleMovesTheGrid) {
   const at::Tensor weight = Weight(15);
   QuantParams params = Params(3, true, {0.3f, 0.1f, 0.5f});
-  const auto learned = MakeLatent(weight, Nearest(weight, params));
+  const auto learned = MakeLatent(weight, Nearest(weight, params), 0);
   for (int64_t c = 0; c < kOut; ++c) {
     learned->scale_factor().data_ptr<float>()[c] = 1.5f;
     params.scale[static_cast<size_t>(c)] *= 1.5f;
@@ -436,7 +452,7 @@ TEST(LatentTest, TheScaleMovesTheGrid) {
 TEST(LatentTest, StartsAtTheChosenCodes) {
   for (const QuantParams& params : Grids()) {
     const QuantizedTensor start = AnyCodes(params, 16);
-    const auto learned = MakeLatent(Weight(17), start);
+    const auto learned = MakeLatent(Weight(17), start, 0);
     ExpectSameValues(Value(*learned), Dequantized(start));
     const QuantizedTensor end = learned->Harden();
     ExpectSameValues(Dequantized(end), Dequantized(start));

@@ -179,6 +179,7 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
     mixup: 0
     feature_weight: 0
     bfloat16: false
+    hold: 0
   }
   skip: false
 }
