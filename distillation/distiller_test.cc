@@ -209,6 +209,24 @@ TEST_F(DistillerTest, LearnsInBFloat16) {
               0.05 * in_32_bits->history[1].train_loss);
 }
 
+// Adam moves a weight by no more than its rate in a step, ten of 0.01 here: not from the middle of a code to the next.
+TEST_F(DistillerTest, HoldStartsInTheMiddleOfTheCodes) {
+  DistillRequest request = Request(1);
+  request.config.set_weight_rate(0.01);
+  request.config.set_scale_rate(0);
+  request.hold_out.clear();
+  const auto from_float = Distill(request);
+  ASSERT_TRUE(from_float.ok()) << from_float.status();
+  EXPECT_NE(from_float->model.weights.at("conv").codes, start_.weights.at("conv").codes);
+  request.config.set_hold(1);
+  request.directory = Folder();
+  const auto held = Distill(request);
+  ASSERT_TRUE(held.ok()) << held.status();
+  for (const char* layer : {"conv", "fc"}) {
+    EXPECT_EQ(held->model.weights.at(layer).codes, start_.weights.at(layer).codes) << layer;
+  }
+}
+
 // With weight_rate 0 codes stay as they are, whatever scales do; and so on.
 TEST_F(DistillerTest, WhatHasNoRateStays) {
   DistillRequest request = Request(2);
@@ -563,6 +581,7 @@ INSTANTIATE_TEST_SUITE_P(
                     c.set_scale_rate(0);
                     c.set_bias_rate(0);
                   }},
+        BadConfig{"hold", "must be in [0, 1], got 2", [](C& c) { c.set_hold(2); }},
         BadConfig{"warmup_steps", "must be at least 0, got -1", [](C& c) { c.set_warmup_steps(-1); }},
         BadConfig{"mixup", "must be in [0, 1], got 1.5", [](C& c) { c.set_mixup(1.5); }},
         BadConfig{"feature_weight", "must be in [0, 1e6], got -1", [](C& c) { c.set_feature_weight(-1); }},
