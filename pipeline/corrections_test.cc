@@ -1,4 +1,4 @@
-// Runs with the steps equalize, bias_correction and reestimate_batch_norm.
+// Runs with the steps split_shortcuts, equalize, bias_correction and reestimate_batch_norm.
 
 #include <string>
 
@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "pipeline/run_fixture.h"
+#include "quant/quantized_model.h"
 
 namespace lowbit {
 namespace {
@@ -85,6 +86,31 @@ TEST_F(CorrectionsTest, SweptAfterASharedQuantizeStep) {
   const auto steps = Steps(run->folder, "bias_correction");
   ASSERT_EQ(steps.size(), 2u);
   EXPECT_EQ(steps[0]["layers"][0]["max_shift"], steps[1]["layers"][0]["max_shift"]);
+}
+
+TEST_F(CorrectionsTest, SplitShortcutsStayFloatInBothEngines) {
+  const std::string model = TrainedModel();
+  constexpr char kEvaluate[] = "steps { evaluate {} } steps { evaluate { engine: INTEGER } }";
+  const auto plain = Run(absl::StrCat(model, kFold, kQuantizeOnly));
+  const auto run = Run(absl::StrCat(model, kFold, "steps { split_shortcuts {} }", kQuantizeOnly, kEvaluate));
+  ASSERT_TRUE(plain.ok() && run.ok()) << plain.status() << run.status();
+  EXPECT_THAT(Steps(run->folder, "split_shortcuts")[0]["split"], testing::ElementsAre("relu"));
+  EXPECT_EQ(run->report.rows[0].result.metrics.top1, run->report.rows[1].result.metrics.top1);
+
+  const auto whole = LoadQuantizedModel(absl::StrCat(plain->folder, "/model.safetensors"));
+  const auto split = LoadQuantizedModel(absl::StrCat(run->folder, "/model.safetensors"));
+  ASSERT_TRUE(whole.ok() && split.ok()) << whole.status() << split.status();
+  EXPECT_EQ(whole->activations.count("relu"), 1u);
+  EXPECT_EQ(split->activations.count("relu"), 0u);
+  ASSERT_EQ(split->activations.count("relu.branch"), 1u);
+  EXPECT_EQ(split->activations.at("relu.branch").scale, whole->activations.at("relu").scale);
+}
+
+TEST_F(CorrectionsTest, SplitShortcutsWantsAShortcutAndComesBeforeCalibrate) {
+  EXPECT_THAT(PlanError("model { resnet_cifar {} } steps { split_shortcuts {} } steps { split_shortcuts {} }"),
+              HasSubstr("steps[1].split_shortcuts: finds no tensor that both a layer with a weight and a shortcut"));
+  EXPECT_THAT(PlanError(absl::StrCat(TrainedModel(), kFold, kQuantizeOnly, "steps { split_shortcuts {} }")),
+              HasSubstr("steps[3].split_shortcuts"));
 }
 
 TEST_F(CorrectionsTest, EqualizeChangesNoLogitAndReportsItsPairs) {

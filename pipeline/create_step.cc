@@ -28,6 +28,8 @@ absl::StatusOr<std::unique_ptr<Step>> Make(const StepConfig& config) {
       return MakeTorchInt8Step(config.torch_int8());
     case StepConfig::kEqualize:
       return MakeEqualizeStep(config.equalize());
+    case StepConfig::kSplitShortcuts:
+      return MakeSplitShortcutsStep(config.split_shortcuts());
     case StepConfig::kBiasCorrection:
       return MakeBiasCorrectionStep(config.bias_correction());
     case StepConfig::kReestimateBatchNorm:

@@ -133,14 +133,16 @@ Grid Bits(int bits, bool is_signed = true, float zero_point = 0) {
   return grid;
 }
 
-// conv1, then a block that halves the image and widens it.
-QuantizedModel Residual(const Grid& weight, const Grid& activation) {
+// conv1, then a block that halves the image and widens it. With a float shortcut it begins before the activations are
+// quantized, as model/passes/split_shortcuts.h has it.
+QuantizedModel Residual(const Grid& weight, const Grid& activation, bool float_shortcut = false) {
   Maker maker(1);
   maker.Quantize(Bits(8, true, 3));
   Grid per_channel = weight;
   per_channel.per_channel = true;
   maker.AddWeighted("conv1", Conv(3, 6, 3), per_channel);
   const int stem = maker.Add("relu", Relu{});
+  if (float_shortcut) maker.Add("relu.branch", Relu{});
   maker.Quantize(activation);
   maker.AddWeighted("block.conv1", Conv(6, 10, 3, 2), weight);
   maker.Add("block.relu1", Relu{});
@@ -226,12 +228,14 @@ QuantizedModel Float() {
 }  // namespace
 
 const std::vector<std::string>& TinyModelKinds() {
-  static const auto* const kinds = new std::vector<std::string>{"residual", "affine", "levels", "binary", "float"};
+  static const auto* const kinds =
+      new std::vector<std::string>{"residual", "float_shortcut", "affine", "levels", "binary", "float"};
   return *kinds;
 }
 
 QuantizedModel TinyModel(const std::string& kind) {
   if (kind == "residual") return Residual(Bits(4), Bits(4, false));
+  if (kind == "float_shortcut") return Residual(Bits(2), Bits(2, false), /*float_shortcut=*/true);
   if (kind == "affine") return Affine();
   if (kind == "levels") return Levels();
   if (kind == "binary") return Residual(Bits(1, true, -0.5f), Bits(1, false));

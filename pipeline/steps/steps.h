@@ -22,6 +22,7 @@ absl::StatusOr<std::unique_ptr<Step>> MakeBenchmarkStep(const BenchmarkStep& con
 absl::StatusOr<std::unique_ptr<Step>> MakeSaveStep(const SaveStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeTorchInt8Step(const TorchInt8Step& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeEqualizeStep(const EqualizeStep& config);
+absl::StatusOr<std::unique_ptr<Step>> MakeSplitShortcutsStep(const SplitShortcutsStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeBiasCorrectionStep(const BiasCorrectionStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeLapqStep(const LapqStep& config);
 absl::StatusOr<std::unique_ptr<Step>> MakeReestimateBatchNormStep(const ReestimateBatchNormStep& config);
