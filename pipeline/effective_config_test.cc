@@ -151,6 +151,7 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
     prediction_difference: 0
     temperature: 4
     bfloat16: false
+    memory_mib: 4096
   }
   skip: false
 }

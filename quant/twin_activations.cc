@@ -42,6 +42,9 @@ absl::Status TwinActivations::AdvanceTo(int cut, const QuantizedModel& quantized
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(float_[i], float_executor.Forward(float_[i]));
     LOWBIT_ASSIGN_OR_RETURN(quantized_[i], part.executor.Forward(quantized_[i], &part.hook));
+    if (cache_ == nullptr) continue;
+    LOWBIT_ASSIGN_OR_RETURN(float_[i], cache_->Hold(float_[i]));
+    LOWBIT_ASSIGN_OR_RETURN(quantized_[i], cache_->Hold(quantized_[i]));
   }
   cut_ = cut;
   return absl::OkStatus();

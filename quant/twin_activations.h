@@ -10,6 +10,7 @@
 #include "model/executor.h"
 #include "model/graph.h"
 #include "model/parameters.h"
+#include "quant/activation_cache.h"
 #include "quant/fake_quant_model.h"
 #include "quant/quantized_model.h"
 
@@ -35,9 +36,10 @@ QuantizedModel PartOfQuantizedModel(const QuantizedModel& quantized, const Graph
 // images from there only, so that all layers together cost a few passes, and memory for two tensors of all images.
 class TwinActivations {
  public:
-  // `batches`: normalised images, [N, C, H, W] each, which are run one batch at a time.
-  TwinActivations(const Model& model, std::vector<at::Tensor> batches)
-      : model_(model), float_(std::move(batches)), quantized_(float_) {}
+  // `batches`: normalised images, [N, C, H, W] each, which are run one batch at a time. What comes of them is held in
+  // `cache`, if there is one, which must outlive this.
+  TwinActivations(const Model& model, std::vector<at::Tensor> batches, ActivationCache* cache = nullptr)
+      : model_(model), cache_(cache), float_(std::move(batches)), quantized_(float_) {}
 
   // Holds the images at layer `cut`, a cut at or after the present one, from now on. The layers before it must be final
   // in `quantized`.
@@ -52,6 +54,7 @@ class TwinActivations {
 
  private:
   Model model_;
+  ActivationCache* cache_;
   int cut_ = 0;
   std::vector<at::Tensor> float_, quantized_;  // by batch
 };

@@ -45,6 +45,7 @@ BlockReport FromJson(const nlohmann::json& json) {
 std::string ReconstructionFingerprint(const Model& float_model, const QuantizedModel& start,
                                       const ReconstructConfig& config, uint64_t seed, uint64_t images) {
   ReconstructConfig full = config;
+  full.clear_memory_mib();  // the result is the same
   SetDefaultsExplicitly(full);
   std::string text;
   google::protobuf::TextFormat::PrintToString(full, &text);

@@ -104,6 +104,7 @@ absl::Status CheckReconstructConfig(const ReconstructConfig& config) {
                       "needs `unit: BLOCK`: the network cannot be gone on with from within a residual block");
   }
   if (config.bfloat16()) LOWBIT_RETURN_IF_ERROR(CheckBFloat16(at::kCPU));
+  LOWBIT_RETURN_IF_ERROR(CheckFieldRange("memory_mib", config.memory_mib(), 0, kMost, "at least 0"));
   return CheckFieldRange("temperature", config.temperature(), 1e-3, 1e3, "in [0.001, 1000]");
 }
 

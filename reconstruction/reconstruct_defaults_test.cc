@@ -143,7 +143,8 @@ INSTANTIATE_TEST_SUITE_P(
                     c.set_prediction_difference(1);
                     c.set_unit(C::LAYER);
                   }},
-        BadConfig{"temperature", "must be in [0.001, 1000], got 0", [](C& c) { c.set_temperature(0); }}));
+        BadConfig{"temperature", "must be in [0.001, 1000], got 0", [](C& c) { c.set_temperature(0); }},
+        BadConfig{"memory_mib", "must be at least 0, got -1", [](C& c) { c.set_memory_mib(-1); }}));
 
 }  // namespace
 }  // namespace lowbit

@@ -1,6 +1,5 @@
 #include "reconstruction/reconstruction.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 
 #include <utility>
@@ -18,34 +17,59 @@
 namespace lowbit {
 namespace {
 
-// All batches as one tensor, images channels-last.
-at::Tensor Join(const std::vector<at::Tensor>& batches) {
+int64_t CountImages(const std::vector<at::Tensor>& batches) {
   int64_t images = 0;
   for (const at::Tensor& batch : batches) images += batch.size(0);
-  std::vector<int64_t> sizes = batches.front().sizes().vec();
-  sizes.front() = images;
-  at::Tensor all =
-      at::empty(sizes, at::kFloat, sizes.size() == 4 ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous);
-  int64_t first = 0;
+  return images;
+}
+
+// Batches that come one after the other, as one tensor of all images.
+class Joined {
+ public:
+  Joined(int64_t images, ActivationCache& cache) : images_(images), cache_(cache) {}
+
+  absl::Status Add(const at::Tensor& batch) {
+    if (!all_.defined()) {
+      std::vector<int64_t> sizes = batch.sizes().vec();
+      sizes.front() = images_;
+      LOWBIT_ASSIGN_OR_RETURN(all_, cache_.Empty(sizes));
+    }
+    all_.narrow(0, next_, batch.size(0)).copy_(batch);
+    next_ += batch.size(0);
+    return absl::OkStatus();
+  }
+
+  at::Tensor all() const { return all_; }
+
+ private:
+  const int64_t images_;
+  ActivationCache& cache_;
+  at::Tensor all_;
+  int64_t next_ = 0;
+};
+
+absl::StatusOr<at::Tensor> Join(const std::vector<at::Tensor>& batches, ActivationCache& cache) {
+  Joined joined(CountImages(batches), cache);
+  for (const at::Tensor& batch : batches) LOWBIT_RETURN_IF_ERROR(joined.Add(batch));
+  return joined.all();
+}
+
+// What the network makes of the batches.
+absl::StatusOr<at::Tensor> RunAll(const Executor& executor, LayerHook* hook, const std::vector<at::Tensor>& batches,
+                                  ActivationCache& cache) {
+  Joined joined(CountImages(batches), cache);
   for (const at::Tensor& batch : batches) {
-    all.narrow(0, first, batch.size(0)).copy_(batch);
-    first += batch.size(0);
-  }
-  return all;
-}
-
-absl::StatusOr<std::vector<at::Tensor>> RunAll(const Executor& executor, LayerHook* hook,
-                                               std::vector<at::Tensor> batches) {
-  for (at::Tensor& batch : batches) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
-    LOWBIT_ASSIGN_OR_RETURN(batch, executor.Forward(batch, hook));
+    LOWBIT_ASSIGN_OR_RETURN(const at::Tensor y, executor.Forward(batch, hook));
+    LOWBIT_RETURN_IF_ERROR(joined.Add(y));
   }
-  return batches;
+  return joined.all();
 }
 
-absl::StatusOr<std::vector<at::Tensor>> RunFloat(const Model& model, const std::vector<at::Tensor>& batches) {
+absl::StatusOr<at::Tensor> RunFloat(const Model& model, const std::vector<at::Tensor>& batches,
+                                    ActivationCache& cache) {
   LOWBIT_ASSIGN_OR_RETURN(const Executor executor, Executor::Create(model.graph, model.parameters));
-  return RunAll(executor, nullptr, batches);
+  return RunAll(executor, nullptr, batches, cache);
 }
 
 // Takes over into `model` what `part`, some of its layers, holds.
@@ -56,21 +80,25 @@ void TakeOver(const QuantizedModel& part, QuantizedModel* model) {
 }
 
 absl::StatusOr<BlockTask> MakeTask(const Model& model, const Block& block, const QuantizedModel& quantized,
-                                   TwinActivations& twins) {
+                                   TwinActivations& twins, ActivationCache& cache) {
   // Everything goes through here on its way to the network's end, not only to the block's.
   LOWBIT_RETURN_IF_ERROR(twins.AdvanceTo(LastCut(model.graph, block.first + 1, model.graph.size() - 1), quantized));
-  std::vector<at::Tensor> in_float = twins.in_float(), in_quantized = twins.in_quantized();
-  if (twins.cut() != block.first) {
+  at::Tensor float_in, quantized_in;
+  if (twins.cut() == block.first) {
+    LOWBIT_ASSIGN_OR_RETURN(float_in, Join(twins.in_float(), cache));
+    LOWBIT_ASSIGN_OR_RETURN(quantized_in, Join(twins.in_quantized(), cache));
+  } else {
     const Model way = Segment(model, twins.cut(), block.first);
-    LOWBIT_ASSIGN_OR_RETURN(in_float, RunFloat(way, in_float));
+    LOWBIT_ASSIGN_OR_RETURN(float_in, RunFloat(way, twins.in_float(), cache));
     LOWBIT_ASSIGN_OR_RETURN(QuantizedSegment part, QuantizedSegment::Create(quantized, way.graph));
-    LOWBIT_ASSIGN_OR_RETURN(in_quantized, RunAll(part.executor, &part.hook, in_quantized));
+    LOWBIT_ASSIGN_OR_RETURN(quantized_in, RunAll(part.executor, &part.hook, twins.in_quantized(), cache));
   }
   Model segment = Segment(model, block.first, block.last);
   QuantizedModel start = PartOfQuantizedModel(quantized, segment.graph);
-  LOWBIT_ASSIGN_OR_RETURN(const std::vector<at::Tensor> target, RunFloat(segment, in_float));
-  return BlockTask{block.Name(model.graph), std::move(segment), std::move(start), Join(in_float),
-                   Join(in_quantized),      Join(target),       std::nullopt,     at::Tensor()};
+  const int64_t batch_size = twins.in_float().front().size(0);
+  LOWBIT_ASSIGN_OR_RETURN(at::Tensor target, RunFloat(segment, float_in.split(batch_size), cache));
+  return BlockTask{block.Name(model.graph), std::move(segment), std::move(start), std::move(float_in),
+                   std::move(quantized_in), std::move(target),  std::nullopt,     at::Tensor()};
 }
 
 }  // namespace
@@ -81,18 +109,18 @@ std::vector<Block> BlocksToReconstruct(const Graph& graph, const ReconstructConf
 
 absl::StatusOr<ReconstructionState> Reconstruct(const Model& float_model, ReconstructionState state,
                                                 const std::vector<at::Tensor>& batches, const ReconstructConfig& config,
-                                                uint64_t seed, const ReconstructionCallbacks& callbacks) {
+                                                uint64_t seed, ActivationCache& cache,
+                                                const ReconstructionCallbacks& callbacks) {
   const Graph& graph = float_model.graph;
   const std::vector<Block> blocks = BlocksToReconstruct(graph, config);
-  TwinActivations twins(float_model, batches);
+  TwinActivations twins(float_model, batches, &cache);
   at::Tensor logits;
   if (config.prediction_difference() > 0) {
-    LOWBIT_ASSIGN_OR_RETURN(const std::vector<at::Tensor> parts, RunFloat(float_model, batches));
-    logits = Join(parts);
+    LOWBIT_ASSIGN_OR_RETURN(logits, RunFloat(float_model, batches, cache));
   }
   for (size_t i = state.blocks.size(); i < blocks.size(); ++i) {
     const Block& block = blocks[i];
-    LOWBIT_ASSIGN_OR_RETURN(BlockTask task, MakeTask(float_model, block, state.model, twins));
+    LOWBIT_ASSIGN_OR_RETURN(BlockTask task, MakeTask(float_model, block, state.model, twins, cache));
     task.seed = MixKeys({seed, static_cast<uint64_t>(i)});
     if (config.prediction_difference() > 0) {
       task.logits = logits;

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/parameters.h"
+#include "quant/activation_cache.h"
 #include "quant/quantized_model.h"
 #include "reconstruction/block_reconstruction.h"
 #include "reconstruction/blocks.h"
@@ -39,11 +40,13 @@ std::vector<Block> BlocksToReconstruct(const Graph& graph, const ReconstructConf
 // that are done already; a run that was stopped after some block goes on to the same result. `batches`: normalised
 // images, [N, C, H, W] each. `config` is spelled out.
 //
-// In memory at once: what one block reads in both networks and what it puts out, and the like of the place where the
-// images are held, five tensors of all images at the most, beside what a few steps take.
+// In `cache` at once: what one block reads in both networks and what it puts out, and the like of the place where the
+// images are held, five tensors of all images at the most. Beside them memory has the images, and what a few steps
+// take.
 absl::StatusOr<ReconstructionState> Reconstruct(const Model& float_model, ReconstructionState state,
                                                 const std::vector<at::Tensor>& batches, const ReconstructConfig& config,
-                                                uint64_t seed, const ReconstructionCallbacks& callbacks);
+                                                uint64_t seed, ActivationCache& cache,
+                                                const ReconstructionCallbacks& callbacks);
 
 }  // namespace lowbit
 

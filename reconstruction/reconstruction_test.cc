@@ -20,6 +20,7 @@
 #include "learning/learning_testing.h"
 #include "model/executor.h"
 #include "model/model_testing.h"
+#include "quant/activation_cache.h"
 #include "quant/fake_quant_model.h"
 #include "quant/fake_quantize.h"
 #include "reconstruction/checkpoint.h"
@@ -136,7 +137,7 @@ void ExpectSameReports(const std::vector<BlockReport>& a, const std::vector<Bloc
 class ReconstructionTest : public testing::Test {
  protected:
   absl::StatusOr<ReconstructionState> Run(const ReconstructConfig& config, uint64_t seed = 1) const {
-    return Reconstruct(model_, {start_, {}}, batches_, config, seed, Quiet());
+    return Reconstruct(model_, {start_, {}}, batches_, config, seed, cache_, Quiet());
   }
 
   static std::string Path(const char* name) { return absl::StrCat(testing::TempDir(), "/reconstruction_test_", name); }
@@ -145,6 +146,7 @@ class ReconstructionTest : public testing::Test {
   const std::vector<at::Tensor> batches_ = {images_.narrow(0, 0, 64), images_.narrow(0, 64, 32)};
   const Model model_ = SmallModel();
   const QuantizedModel start_ = Nearest(model_, images_);
+  mutable ActivationCache cache_{testing::TempDir(), 1 << 30};
 };
 
 TEST_F(ReconstructionTest, EveryPresetComesCloserThanTheNearestCodes) {
@@ -210,7 +212,8 @@ TEST_F(ReconstructionTest, ReportsErrorsOfTheQuantizedNetwork) {
     blocks_told.push_back(state.blocks.size());
     return absl::OkStatus();
   };
-  const auto result = Reconstruct(model_, {start_, {}}, batches_, Quick(ReconstructConfig::BRECQ, 40), 1, callbacks);
+  const auto result =
+      Reconstruct(model_, {start_, {}}, batches_, Quick(ReconstructConfig::BRECQ, 40), 1, cache_, callbacks);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_THAT(blocks_told, ElementsAre(1, 2, 3));
   EXPECT_EQ(steps_told, 3 * 50);
@@ -265,15 +268,39 @@ TEST_F(ReconstructionTest, TheSameSeedGivesTheSameBytes) {
 }
 
 // 10 times the divergence of the answers, with only the last layer quantized.
+TEST_F(ReconstructionTest, ActivationsOnTheDiskGiveTheSameBytes) {
+  ReconstructConfig config = Quick();
+  config.set_prediction_difference(1);
+  const auto wanted = Run(config);
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  EXPECT_EQ(cache_.most_in_files(), 0);
+  EXPECT_EQ(cache_.in_memory(), 0);
+  const int64_t largest = 96 * 6 * 6 * 6 * 4;  // bytes of what relu1 puts out
+  for (const int64_t memory : {int64_t{0}, largest, 3 * largest}) {
+    ActivationCache cache(testing::TempDir(), memory);
+    const auto state = Reconstruct(model_, {start_, {}}, batches_, config, 1, cache, Quiet());
+    ASSERT_TRUE(state.ok()) << state.status();
+    EXPECT_EQ(Bytes(state->model), Bytes(wanted->model));
+    ExpectSameReports(state->blocks, wanted->blocks);
+    EXPECT_GT(cache.most_in_files(), 0) << memory;
+    EXPECT_LT(cache.most_in_files(), 6 * largest);
+    EXPECT_EQ(cache.in_files(), 0);
+    EXPECT_EQ(cache.in_memory(), 0);
+  }
+  ActivationCache broken("/no/such/folder", 0);
+  EXPECT_EQ(Reconstruct(model_, {start_, {}}, batches_, config, 1, broken, Quiet()).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
 TEST_F(ReconstructionTest, PredictionDifferenceIsPartOfTheError) {
   QuantizedModel only_fc = *ToQuantizedModel(model_);
   const PackedWeight& fc = start_.weights.at("fc");
   ASSERT_TRUE(SetWeight("fc", {fc.params, UnpackWeight(fc)}, &only_fc).ok());
   ReconstructConfig config = Quick(ReconstructConfig::QDROP, 1);
-  const auto without = Reconstruct(model_, {only_fc, {}}, batches_, config, 1, Quiet());
+  const auto without = Reconstruct(model_, {only_fc, {}}, batches_, config, 1, cache_, Quiet());
   config.set_prediction_difference(10);
   config.set_temperature(1);
-  const auto with = Reconstruct(model_, {only_fc, {}}, batches_, config, 1, Quiet());
+  const auto with = Reconstruct(model_, {only_fc, {}}, batches_, config, 1, cache_, Quiet());
   ASSERT_TRUE(without.ok() && with.ok()) << without.status() << with.status();
   AnswerChange change;
   ASSERT_TRUE(change.Add(FloatAnswers(model_, images_), QuantizedAnswers(only_fc, images_)).ok());
@@ -307,12 +334,12 @@ TEST_F(ReconstructionTest, GoingOnGivesTheSameBytes) {
         EXPECT_TRUE(SaveReconstruction(path, state, fingerprint).ok());
         return state.blocks.size() == stop ? absl::CancelledError("stop") : absl::OkStatus();
       };
-      EXPECT_EQ(Reconstruct(model_, {start_, {}}, batches_, config, 1, callbacks).status(),
+      EXPECT_EQ(Reconstruct(model_, {start_, {}}, batches_, config, 1, cache_, callbacks).status(),
                 absl::CancelledError("stop"));
       const auto state = LoadReconstruction(path, fingerprint);
       ASSERT_TRUE(state.ok()) << state.status();
       EXPECT_EQ(state->blocks.size(), stop);
-      const auto rest = Reconstruct(model_, *state, batches_, config, 1, Quiet());
+      const auto rest = Reconstruct(model_, *state, batches_, config, 1, cache_, Quiet());
       ASSERT_TRUE(rest.ok()) << rest.status();
       EXPECT_EQ(Bytes(rest->model), Bytes(whole->model)) << preset << " after " << stop;
       ExpectSameReports(rest->blocks, whole->blocks);
@@ -325,13 +352,13 @@ TEST_F(ReconstructionTest, ErrorsOfWhoeverIsToldEndIt) {
   callbacks.on_step = [](size_t block, const BlockProgress& progress) {
     return block == 1 && progress.step == 3 ? absl::CancelledError("interrupted") : absl::OkStatus();
   };
-  EXPECT_EQ(Reconstruct(model_, {start_, {}}, batches_, Quick(), 1, callbacks).status(),
+  EXPECT_EQ(Reconstruct(model_, {start_, {}}, batches_, Quick(), 1, cache_, callbacks).status(),
             absl::CancelledError("interrupted"));
   // No error of theirs is mistaken for a block that diverged.
   callbacks.on_step = [](size_t block, const BlockProgress&) {
     return block == 1 ? absl::FailedPreconditionError("closed") : absl::OkStatus();
   };
-  EXPECT_EQ(Reconstruct(model_, {start_, {}}, batches_, Quick(), 1, callbacks).status(),
+  EXPECT_EQ(Reconstruct(model_, {start_, {}}, batches_, Quick(), 1, cache_, callbacks).status(),
             absl::FailedPreconditionError("conv2 to conv3: closed"));
 }
 
@@ -347,6 +374,11 @@ TEST_F(ReconstructionTest, ACheckpointOfAnotherReconstructionIsRefused) {
   EXPECT_EQ(Bytes(same->model), Bytes(start_));
   ExpectSameReports(same->blocks, {BlockReport{"conv1", 2, 1, 3, 0.5, 7, 5, 4, {0.75, 0.25}, "why"}});
   EXPECT_EQ(same->blocks[0].seconds, 0.5);
+
+  // What does not matter for the result.
+  ReconstructConfig less_memory = config;
+  less_memory.set_memory_mib(10);
+  EXPECT_EQ(ReconstructionFingerprint(model_, start_, less_memory, 1, 77), mine);
 
   ReconstructConfig longer = config;
   longer.set_iterations(41);
@@ -407,7 +439,7 @@ TEST_F(ReconstructionTest, ABlockThatGetsWorseIsKeptAsItWas) {
 TEST_F(ReconstructionTest, NanImagesAreAnError) {
   at::Tensor broken = images_.clone();
   broken[70][1][2][3] = std::numeric_limits<float>::quiet_NaN();
-  const absl::Status status = Reconstruct(model_, {start_, {}}, {broken}, Quick(), 1, Quiet()).status();
+  const absl::Status status = Reconstruct(model_, {start_, {}}, {broken}, Quick(), 1, cache_, Quiet()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(status.message(),
             "conv1: before anything is learned its error is NaN or infinite: numbers of the images or of the networks "

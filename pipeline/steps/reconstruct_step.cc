@@ -12,6 +12,7 @@
 #include "pipeline/calibration_images.h"
 #include "pipeline/paths.h"
 #include "pipeline/steps/steps.h"
+#include "quant/activation_cache.h"
 #include "reconstruction/checkpoint.h"
 #include "reconstruction/reconstruct_defaults.h"
 #include "reconstruction/reconstruction.h"
@@ -91,10 +92,16 @@ class ReconstructStepImpl : public Step {
           absl::StrCat("reconstruct ", now.blocks.size(), "/", blocks.size(), " ", block.name, ": ", Describe(block)));
       return absl::OkStatus();
     };
+    ActivationCache cache(context.folder, config_.memory_mib() << 20);
     LOWBIT_ASSIGN_OR_RETURN(
-        work, Reconstruct(state.model, std::move(work), SplitBatches(images), config_, context.seed, callbacks));
+        work, Reconstruct(state.model, std::move(work), SplitBatches(images), config_, context.seed, cache, callbacks));
     progress.Finish();
     Tell(work.blocks, context.report->steps.back());
+    if (cache.most_in_files() > 0) {
+      LogLine(absl::StrFormat(
+          "reconstruct: up to %.1f MiB of what blocks read and put out were on the disk (memory_mib: %d)",
+          static_cast<double>(cache.most_in_files()) / (1 << 20), config_.memory_mib()));
+    }
     state.quantized = std::make_shared<QuantizedModel>(std::move(work.model));
     return absl::OkStatus();
   }
