@@ -4,7 +4,8 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
-#include <vector>
+#include <memory>
+#include <utility>
 
 #include "base/check.h"
 #include "base/scratch_memory.h"

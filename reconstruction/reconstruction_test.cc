@@ -267,7 +267,6 @@ TEST_F(ReconstructionTest, TheSameSeedGivesTheSameBytes) {
   EXPECT_NE(Bytes(first->model), Bytes(other->model));
 }
 
-// 10 times the divergence of the answers, with only the last layer quantized.
 TEST_F(ReconstructionTest, ActivationsOnTheDiskGiveTheSameBytes) {
   ReconstructConfig config = Quick();
   config.set_prediction_difference(1);
@@ -292,6 +291,7 @@ TEST_F(ReconstructionTest, ActivationsOnTheDiskGiveTheSameBytes) {
             absl::StatusCode::kNotFound);
 }
 
+// 10 times the divergence of the answers, with only the last layer quantized.
 TEST_F(ReconstructionTest, PredictionDifferenceIsPartOfTheError) {
   QuantizedModel only_fc = *ToQuantizedModel(model_);
   const PackedWeight& fc = start_.weights.at("fc");
