@@ -17,16 +17,13 @@
 namespace lowbit {
 namespace {
 
-int64_t CountImages(const std::vector<at::Tensor>& batches) {
-  int64_t images = 0;
-  for (const at::Tensor& batch : batches) images += batch.size(0);
-  return images;
-}
-
-// Batches that come one after the other, as one tensor of all images.
+// One tensor of all images, from batches of them that come one after the other.
 class Joined {
  public:
-  Joined(int64_t images, ActivationCache& cache) : images_(images), cache_(cache) {}
+  // As many images as `batches` have.
+  Joined(const std::vector<at::Tensor>& batches, ActivationCache& cache) : cache_(cache) {
+    for (const at::Tensor& batch : batches) images_ += batch.size(0);
+  }
 
   absl::Status Add(const at::Tensor& batch) {
     if (!all_.defined()) {
@@ -42,14 +39,14 @@ class Joined {
   at::Tensor all() const { return all_; }
 
  private:
-  const int64_t images_;
   ActivationCache& cache_;
+  int64_t images_ = 0;
   at::Tensor all_;
   int64_t next_ = 0;
 };
 
 absl::StatusOr<at::Tensor> Join(const std::vector<at::Tensor>& batches, ActivationCache& cache) {
-  Joined joined(CountImages(batches), cache);
+  Joined joined(batches, cache);
   for (const at::Tensor& batch : batches) LOWBIT_RETURN_IF_ERROR(joined.Add(batch));
   return joined.all();
 }
@@ -57,7 +54,7 @@ absl::StatusOr<at::Tensor> Join(const std::vector<at::Tensor>& batches, Activati
 // What the network makes of the batches.
 absl::StatusOr<at::Tensor> RunAll(const Executor& executor, LayerHook* hook, const std::vector<at::Tensor>& batches,
                                   ActivationCache& cache) {
-  Joined joined(CountImages(batches), cache);
+  Joined joined(batches, cache);
   for (const at::Tensor& batch : batches) {
     LOWBIT_RETURN_IF_ERROR(CheckInterrupt());
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor y, executor.Forward(batch, hook));
