@@ -34,9 +34,9 @@
 #include "learning/learned_network.h"
 #include "learning/running_loss.h"
 #include "model/executor.h"
+#include "model/passes/blocks.h"
 #include "model/torch_boundary.h"
 #include "quant/twin_activations.h"
-#include "reconstruction/blocks.h"
 #include "train/augment_options.h"
 
 namespace lowbit {
@@ -52,10 +52,16 @@ std::string CheckpointPath(const std::string& directory, const std::string& name
   return absl::StrCat(directory, "/", name, ".safetensors");
 }
 
-uint64_t Digest(const std::vector<int64_t>& numbers) {
+// Of which images they are, and of their pixels.
+absl::StatusOr<std::string> DigestImages(const Dataset& dataset, const std::vector<int64_t>& indices) {
   uint64_t digest = kFnv1aStart;
-  for (const int64_t number : numbers) digest = Fnv1a(digest, static_cast<uint64_t>(number));
-  return digest;
+  std::string pixels(static_cast<size_t>(dataset.image_shape().size()), '\0');
+  for (const int64_t index : indices) {
+    int32_t label;
+    LOWBIT_RETURN_IF_ERROR(dataset.Get(index, reinterpret_cast<uint8_t*>(pixels.data()), &label));
+    digest = Fnv1a(Fnv1a(digest, static_cast<uint64_t>(index)), pixels);
+  }
+  return absl::StrCat(indices.size(), ", ", absl::Hex(digest, absl::kZeroPad16));
 }
 
 using Features = std::map<std::string, at::Tensor>;
@@ -101,8 +107,19 @@ class Distiller {
   absl::StatusOr<std::string> Fingerprint() const;
   // Rises as a line over the warm-up, and falls to 0 as a cosine until the end.
   double RateFactor(int64_t step) const;
-  // What optimizers move, by name.
-  ParameterMap Learned() const;
+
+  // What optimizers move, each kind with its own.
+  struct Kind {
+    const char* prefix;  // of its names in the checkpoint
+    const ParameterMap& learned;
+    Optimizer& optimizer;
+  };
+  std::vector<Kind> Kinds() {
+    return {{"weight/", network_->roundings(), *weights_},
+            {"weight_scale/", network_->weight_scales(), *weight_scales_},
+            {"activation_scale/", network_->activation_scales(), *activation_scales_},
+            {"bias/", network_->biases(), *biases_}};
+  }
 
   const DistillRequest& request_;
   const DistillConfig& config_;
@@ -121,30 +138,19 @@ double Distiller::RateFactor(int64_t step) const {
   return std::min(1.0, rising) * CosineFactor(step, steps);
 }
 
-ParameterMap Distiller::Learned() const {
-  ParameterMap all;
-  const auto add = [&](const char* kind, const ParameterMap& some) {
-    for (const auto& [name, tensor] : some) all[absl::StrCat(kind, "/", name)] = tensor;
-  };
-  add("weight", network_->roundings());
-  add("weight_scale", network_->weight_scales());
-  add("activation_scale", network_->activation_scales());
-  add("bias", network_->biases());
-  return all;
-}
-
 absl::StatusOr<std::string> Distiller::Fingerprint() const {
   DistillConfig full = config_;
   SetDefaultsExplicitly(full);
   std::string text;
   google::protobuf::TextFormat::PrintToString(full, &text);
   LOWBIT_ASSIGN_OR_RETURN(const std::string start, SerializeQuantizedModel(*request_.start));
+  LOWBIT_ASSIGN_OR_RETURN(const std::string learn, DigestImages(*request_.dataset, request_.learn));
+  LOWBIT_ASSIGN_OR_RETURN(const std::string hold_out, DigestImages(*request_.dataset, request_.hold_out));
   return absl::StrCat(
       text, "seed: ", request_.seed, "\nthreads: ", at::get_num_threads(), "\nimages: ", request_.dataset->size(),
       "\nmean: ", absl::StrJoin(request_.normalization.mean, " "),
-      "\nstd: ", absl::StrJoin(request_.normalization.std, " "), "\nimages to learn from: ", request_.learn.size(),
-      ", ", absl::Hex(Digest(request_.learn), absl::kZeroPad16), "\nimages held out: ", request_.hold_out.size(), ", ",
-      absl::Hex(Digest(request_.hold_out), absl::kZeroPad16),
+      "\nstd: ", absl::StrJoin(request_.normalization.std, " "), "\nimages to learn from: ", learn,
+      "\nimages held out: ", hold_out,
       "\nfloat network: ", absl::Hex(DigestParameters(request_.float_model->parameters), absl::kZeroPad16),
       "\nquantized network: ", absl::Hex(Fnv1a(kFnv1aStart, start), absl::kZeroPad16));
 }
@@ -183,27 +189,22 @@ absl::Status Distiller::Start() {
 absl::Status Distiller::Resume() {
   const std::string path = CheckpointPath(request_.directory, request_.name);
   LOWBIT_ASSIGN_OR_RETURN(state_, LoadDistillCheckpoint(path, state_.fingerprint));
-  {
-    const c10::AutoGradMode no_gradients(false);
-    for (auto& [name, tensor] : Learned()) {
-      const auto found = state_.learned.find(name);
+  const c10::AutoGradMode no_gradients(false);
+  for (const Kind& kind : Kinds()) {
+    for (const auto& [name, tensor] : kind.learned) {
+      const auto found = state_.learned.find(absl::StrCat(kind.prefix, name));
       if (found == state_.learned.end() || found->second.sizes() != tensor.sizes()) {
-        return absl::InvalidArgumentError(absl::StrCat(path, ": \"", name, "\" is missing or has another shape"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(path, ": \"", kind.prefix, name, "\" is missing or has another shape"));
       }
       at::Tensor(tensor).copy_(found->second);
     }
-  }
-  std::pair<const char*, Optimizer*> optimizers[] = {{"weight/", &*weights_},
-                                                     {"weight_scale/", &*weight_scales_},
-                                                     {"activation_scale/", &*activation_scales_},
-                                                     {"bias/", &*biases_}};
-  for (auto& [prefix, optimizer] : optimizers) {
     ParameterMap slots;
     for (const auto& [name, tensor] : state_.optimizer) {
       absl::string_view rest = name;
-      if (absl::ConsumePrefix(&rest, prefix)) slots[std::string(rest)] = tensor;
+      if (absl::ConsumePrefix(&rest, kind.prefix)) slots[std::string(rest)] = tensor;
     }
-    const absl::Status restored = optimizer->Restore(slots, state_.optimizer_steps);
+    const absl::Status restored = kind.optimizer.Restore(slots, state_.optimizer_steps);
     if (!restored.ok()) return absl::Status(restored.code(), absl::StrCat(path, ": ", restored.message()));
   }
   LogLine(absl::StrCat("resuming ", path, " after epoch ", state_.history.size() - 1, " of ", config_.epochs()));
@@ -309,14 +310,13 @@ absl::Status Distiller::Measure(const QuantizedModel& model, DistillEpoch& epoch
 
 absl::Status Distiller::Keep(const DistillEpoch& epoch) {
   state_.history.push_back(epoch);
-  state_.learned = Learned();
+  state_.learned.clear();
   state_.optimizer.clear();
-  const std::pair<const char*, const Optimizer*> optimizers[] = {{"weight/", &*weights_},
-                                                                 {"weight_scale/", &*weight_scales_},
-                                                                 {"activation_scale/", &*activation_scales_},
-                                                                 {"bias/", &*biases_}};
-  for (const auto& [prefix, optimizer] : optimizers) {
-    for (const auto& [name, tensor] : optimizer->slots()) state_.optimizer[absl::StrCat(prefix, name)] = tensor;
+  for (const Kind& kind : Kinds()) {
+    for (const auto& [name, tensor] : kind.learned) state_.learned[absl::StrCat(kind.prefix, name)] = tensor;
+    for (const auto& [name, tensor] : kind.optimizer.slots()) {
+      state_.optimizer[absl::StrCat(kind.prefix, name)] = tensor;
+    }
   }
   state_.optimizer_steps = weights_->steps();
   return SaveDistillCheckpoint(CheckpointPath(request_.directory, request_.name), state_);

@@ -88,16 +88,20 @@ class Interrupting : public Dataset {
   mutable std::atomic<int> reads_{0};
 };
 
+SyntheticOptions SmallImages() {
+  SyntheticOptions options;
+  options.size = 200;
+  options.shape = {3, 8, 8};
+  options.num_classes = 4;
+  options.noise = 60;
+  return options;
+}
+
 class DistillerTest : public testing::Test {
  protected:
   void SetUp() override {
     at::set_num_threads(1);
-    SyntheticOptions options;
-    options.size = 200;
-    options.shape = {3, 8, 8};
-    options.num_classes = 4;
-    options.noise = 60;
-    dataset_ = MakeSyntheticDataset(options);
+    dataset_ = MakeSyntheticDataset(SmallImages());
   }
 
   std::string Folder() {
@@ -401,7 +405,7 @@ TEST_F(DistillerTest, GoingOnGivesTheSameBytes) {
     // The start reads the 40 images 13 times, each epoch 160 and then these; the loader runs some batches ahead. In the
     // third epoch.
     request.directory = Folder();
-    const Interrupting interrupting(*dataset_, 520 + 2 * (160 + 520) + 130);
+    const Interrupting interrupting(*dataset_, 200 + 520 + 2 * (160 + 520) + 130);
     request.dataset = &interrupting;
     EXPECT_FALSE(HasDistillCheckpoint(request.directory, request.name));
     EXPECT_EQ(Distill(request).status().code(), absl::StatusCode::kCancelled);
@@ -479,6 +483,11 @@ TEST_F(DistillerTest, ACheckpointOfAnotherDistillationIsRefused) {
   EXPECT_THAT(refused([](DistillRequest& r) { r.hold_out.pop_back(); }),
               AllOf(HasSubstr("\"images held out: 40, "), HasSubstr("\"images held out: 39, ")));
   EXPECT_THAT(refused([](DistillRequest& r) { r.normalization.mean[1] = 0.5f; }), HasSubstr("mean"));
+  SyntheticOptions options = SmallImages();
+  options.seed = 1;
+  const auto other_images = MakeSyntheticDataset(options);
+  EXPECT_THAT(refused([&](DistillRequest& r) { r.dataset = other_images.get(); }),
+              HasSubstr("\"images to learn from: 160, "));
   Model other_model = model_;
   other_model.parameters["fc.bias"] = model_.parameters.at("fc.bias").add(1);
   EXPECT_THAT(refused([&](DistillRequest& r) { r.float_model = &other_model; }), HasSubstr("\"float network: "));

@@ -45,6 +45,7 @@ class LearnedNetwork::Hook : public LayerHook {
     const auto found = activations_.find(layer);
     if (found == activations_.end()) return y;
     const LearnedActivation& activation = found->second;
+    if (mode_.float_part >= 1) return activation.relu ? y.relu() : y;
     const RandomFloat stays_float{mode_.float_part,
                                   static_cast<uint32_t>(MixKeys({mode_.seed, static_cast<uint64_t>(layer)}))};
     const at::Tensor scale = activation.factor.mul(activation.params.scale.front());

@@ -211,7 +211,15 @@ class Divided : public AnyCode {
       : AnyCode(start, {ZeroLeaf(weight.sizes()), ZeroLeaf({weight.size(0)}), ZeroLeaf({weight.size(1)})}),
         weight_(Values(weight)),
         inputs_(weight.size(1)),
-        input_size_(channel_size() / weight.size(1)) {}
+        input_size_(channel_size() / weight.size(1)) {
+    const std::vector<int32_t> codes = Codes(start.codes);
+    for (size_t i = 0; i < weight_.size(); ++i) {
+      const int64_t channel = static_cast<int64_t>(i) / channel_size();
+      const Grid& grid = this->grid(channel);
+      const float x = weight_[i] / scale(channel);
+      rounding_data()[i] = DivisorOf(x, grid.IndexOf(codes[i]), grid);
+    }
+  }
 
   void Back(const at::Tensor& gradient) override {
     float* const grad_d = NewGradient(rounding()[0]);
@@ -227,6 +235,17 @@ class Divided : public AnyCode {
 
  private:
   int64_t InputOf(int64_t i) const { return i / input_size_ % inputs_; }
+
+  // The D with which x / exp(D) is rounded to the chosen value: 0 if it is the nearest one, or if x cannot come there.
+  static float DivisorOf(float x, size_t chosen, const Grid& grid) {
+    if (grid.Nearest(x) == chosen) return 0;
+    float wanted = grid.values[chosen];
+    if (wanted == 0) {  // a quarter of the way to the next value on the side of x
+      const bool is_last = x > 0 ? chosen + 1 == grid.values.size() : chosen == 0;
+      wanted = is_last ? 0 : 0.25f * grid.values[x > 0 ? chosen + 1 : chosen - 1];
+    }
+    return x * wanted > 0 ? std::log(x / wanted) : 0;
+  }
 
   std::vector<float> Places(int64_t c) const override {
     std::vector<float> places;

@@ -34,7 +34,7 @@ class LearnedWeight {
   // 1 - |2 h - 1|^sharpness to that of rounding(), where there is such a thing, and returns the sum.
   virtual double Regularize(double weight, double sharpness);
 
-  // Roundings that are nearer to the middle than to either side: h in (0.05, 0.95). 0 where every one is decided.
+  // Roundings with h in (0.05, 0.95). 0 where every one is decided.
   virtual int64_t Undecided() const;
 
   // The integers that it comes to.
@@ -110,8 +110,10 @@ class LearnedWeight {
 std::unique_ptr<LearnedWeight> MakeUpOrDown(const at::Tensor& float_weight, const QuantizedTensor& start, double hold);
 
 // Any code (FlexRound, Lee et al. 2023, arXiv 2306.00317): value = scale q(w / (scale exp(D))), with q to the nearest
-// value of the grid and D, which begins at 0, learned by the straight-through estimator: dividing, large weights move
-// further. D is the sum of one number for each weight, one for each output channel and one for each input channel.
+// value of the grid and D learned by the straight-through estimator: dividing, large weights move further. D is the sum
+// of one number for each weight, one for each output channel and one for each input channel. It begins at 0 where the
+// code chosen at the start is the nearest one, else where it divides the weight to that code's value; a code on the
+// other side of zero cannot be come to, and begins as the nearest.
 std::unique_ptr<LearnedWeight> MakeDivided(const at::Tensor& float_weight, const QuantizedTensor& start);
 
 // Any code: value = scale q(w / scale), with w, which begins at the float weight, learned by the straight-through

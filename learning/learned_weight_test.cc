@@ -404,6 +404,35 @@ TEST(DividedTest, DividesByThreeNumbers) {
   EXPECT_TRUE(at::allclose(learned->rounding()[2].grad(), each.sum({0, 2, 3}), 1e-4, 1e-5));
 }
 
+// Steps of 1, weights and chosen codes: 0.3 and -1.4 keep their nearest ones, 0 and -1; 0.3 is divided up to 2 and 1.4
+// down to 0; no division takes 0.6 to -1, or 0 to 1.
+TEST(DividedTest, StartsAtTheChosenCodes) {
+  const at::Tensor weight = at::tensor({0.3f, -1.4f, 0.3f, 1.4f, -0.6f, 0.6f, 0.0f}).view({1, 7});
+  const QuantizedTensor start{Params(3, true, {1}), at::tensor({0, -1, 2, 0, 0, -1, 1}, at::kInt).view({1, 7})};
+  const auto learned = MakeDivided(weight, start);
+  EXPECT_THAT(Values(learned->rounding()[0]),
+              Pointwise(FloatNear(1e-5f), {0.0f, 0.0f, std::log(0.15f), std::log(5.6f), std::log(2.4f), 0.0f, 0.0f}));
+  EXPECT_THAT(Values(learned->Harden().codes.to(at::kFloat)), ElementsAre(0, -1, 2, 0, 0, 1, 0));
+}
+
+// Of other grids: every code whose value has the sign of its weight, or is 0.
+TEST(DividedTest, StartsAtTheChosenCodesOfEveryGrid) {
+  for (const QuantParams& params : Grids()) {
+    const at::Tensor weight = Weight(18);
+    const QuantizedTensor start = AnyCodes(params, 19);
+    const at::Tensor chosen = Dequantized(start);
+    const at::Tensor there = Value(*MakeDivided(weight, start));
+    const std::vector<float> w = Values(weight), wanted = Values(chosen), got = Values(there);
+    int reached = 0;
+    for (size_t i = 0; i < w.size(); ++i) {
+      if (w[i] * wanted[i] < 0) continue;
+      EXPECT_NEAR(got[i], wanted[i], 1e-5f) << i;
+      ++reached;
+    }
+    EXPECT_GT(reached, static_cast<int>(w.size()) / 4);
+  }
+}
+
 TEST(LatentTest, GradientsByHand) {
   const FourWeights four;
   const auto learned = MakeLatent(four.weight, four.start, 0);

@@ -7,7 +7,6 @@
 #include <memory>
 #include <utility>
 
-#include "base/check.h"
 #include "base/scratch_memory.h"
 #include "base/status_macros.h"
 
@@ -40,8 +39,10 @@ absl::StatusOr<at::Tensor> ActivationCache::Empty(at::IntArrayRef sizes) {
   return InMemory(at::empty(sizes, at::kFloat, format));
 }
 
-absl::StatusOr<at::Tensor> ActivationCache::Hold(const at::Tensor& x) {
-  LOWBIT_CHECK(x.is_non_overlapping_and_dense());
+absl::StatusOr<at::Tensor> ActivationCache::Hold(const at::Tensor& tensor) {
+  // A view of some rows and columns would keep the whole of what it is of.
+  const at::Tensor x =
+      tensor.is_non_overlapping_and_dense() ? tensor : tensor.contiguous(tensor.suggest_memory_format());
   if (Fits(static_cast<int64_t>(x.nbytes()))) return InMemory(x);
   LOWBIT_ASSIGN_OR_RETURN(at::Tensor copy, InFile(x));
   copy.copy_(x);

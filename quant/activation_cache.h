@@ -25,7 +25,7 @@ class ActivationCache {
   // A float32 tensor of any numbers, images channels-last. Errors: those of the disk.
   absl::StatusOr<at::Tensor> Empty(at::IntArrayRef sizes);
 
-  // `x` as it is, or a copy of it in a file. It must be dense.
+  // `x` as it is, or a copy of it: in a file, or of a view that is not dense, which would keep all that it is of.
   absl::StatusOr<at::Tensor> Hold(const at::Tensor& x);
 
   // Bytes of tensors that are still there, and the most that were in files at one time.

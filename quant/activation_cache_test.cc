@@ -48,6 +48,21 @@ TEST(ActivationCacheTest, GoesToFilesBeyondTheLimit) {
   EXPECT_EQ(cache.most_in_files(), kBytes);
 }
 
+// Every other row and column, as a subsampling layer puts it out.
+TEST(ActivationCacheTest, HoldsViewsThatAreNotDense) {
+  const at::Tensor view = Random(kSizes, 3).slice(2, 0, 4, 2).slice(3, 0, 5, 2);
+  const int64_t bytes = view.numel() * 4;
+  for (const int64_t limit : {int64_t{0}, bytes}) {
+    ActivationCache cache(Folder(), limit);
+    const auto held = cache.Hold(view);
+    ASSERT_TRUE(held.ok()) << held.status();
+    EXPECT_TRUE(at::equal(*held, view));
+    EXPECT_TRUE(held->is_non_overlapping_and_dense());
+    EXPECT_EQ(cache.in_memory(), limit);
+    EXPECT_EQ(cache.in_files(), bytes - limit);
+  }
+}
+
 TEST(ActivationCacheTest, EmptyTensorsAreChannelsLastAnywhere) {
   for (const int64_t limit : {int64_t{0}, 10 * kBytes}) {
     ActivationCache cache(Folder(), limit);

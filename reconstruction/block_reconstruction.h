@@ -65,8 +65,8 @@ struct BlockResult {
 
 // Learns the weights' roundings and whatever else the config says, so that the block, with what comes in from the
 // quantized network, puts out what it does in float. Of the result and the start the better one is returned. `config`
-// is spelled out. Calls on_step after each step, which may end it with an error. InvalidArgument where the start's error
-// is NaN or infinite.
+// is spelled out. Calls on_step after each step, which may end it with an error. InvalidArgument where the start's
+// error is NaN or infinite.
 //
 // The same task gives the same result on one machine with the same number of threads.
 absl::StatusOr<BlockResult> ReconstructBlock(const BlockTask& task, const ReconstructConfig& config,

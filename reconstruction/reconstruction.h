@@ -11,10 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/parameters.h"
+#include "model/passes/blocks.h"
 #include "quant/activation_cache.h"
 #include "quant/quantized_model.h"
 #include "reconstruction/block_reconstruction.h"
-#include "reconstruction/blocks.h"
 #include "reconstruction/reconstruct_config.pb.h"
 
 namespace lowbit {

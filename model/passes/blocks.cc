@@ -1,4 +1,4 @@
-#include "reconstruction/blocks.h"
+#include "model/passes/blocks.h"
 
 #include <algorithm>
 #include <utility>

@@ -1,5 +1,5 @@
-#ifndef LOWBIT_RECONSTRUCTION_BLOCKS_H_
-#define LOWBIT_RECONSTRUCTION_BLOCKS_H_
+#ifndef LOWBIT_MODEL_PASSES_BLOCKS_H_
+#define LOWBIT_MODEL_PASSES_BLOCKS_H_
 
 #include <string>
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace lowbit {
 
-// A part of a network that is reconstructed as a whole: what it takes to compute layer `last` from what layer `first`
-// puts out.
+// A part of a network that is reconstructed, or compared, as a whole: what it takes to compute layer `last` from what
+// layer `first` puts out.
 struct Block {
   int first = 0;
   int last = 0;
@@ -33,4 +33,4 @@ std::vector<Block> SingleLayers(const Graph& graph);
 
 }  // namespace lowbit
 
-#endif  // LOWBIT_RECONSTRUCTION_BLOCKS_H_
+#endif  // LOWBIT_MODEL_PASSES_BLOCKS_H_

@@ -1,4 +1,4 @@
-#include "reconstruction/blocks.h"
+#include "model/passes/blocks.h"
 
 #include <string>
 #include <utility>
