@@ -128,7 +128,8 @@ TEST_F(ReconstructRunTest, GoingOnGivesTheSameModel) {
   std::filesystem::remove_all(whole->folder);
 
   // Of 80 training images: training reads 64 and 16, fold 32, calibrate 32, reconstruct 32 at once, distill 48 and
-  // 16 for the checkpoint's fingerprint, 16 for its start, and 48 and 16 for each epoch. In the second epoch of distill.
+  // 16 for the checkpoint's fingerprint, 16 for its start, and 48 and 16 for each epoch. In the second epoch of
+  // distill.
   static int64_t stop_at = 0;
   stop_at = 64 + 16 + 32 + 32 + 32 + (48 + 16) + 16 + (48 + 16) + 30;
   auto config = Config::Parse(text, "configs/tiny.textproto");
