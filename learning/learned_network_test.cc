@@ -29,26 +29,8 @@ using testing::SizeIs;
 constexpr LearnedRounding kAll[] = {LearnedRounding::kUpOrDown, LearnedRounding::kDivided, LearnedRounding::kLatent,
                                     LearnedRounding::kAsChosen};
 
-// in -> conv1 -> relu1 -> conv2 -> relu2 -> conv3 -> add(relu1) -> relu3 -> pool -> flatten -> fc. Relu1 and relu3
-// become part of what quantizes them, relu2, whose input is quantized too, does not.
-Model SmallModel() {
-  Conv2d first{3, 4, {3, 3}}, next{4, 4, {3, 3}};
-  first.padding = next.padding = {1, 1};
-  first.bias = next.bias = true;
-  next.groups = 2;
-  Graph graph = Make({{"in", Input{3, 6, 6}, {}},
-                      {"conv1", first, {0}},
-                      {"relu1", Relu{}, {1}},
-                      {"conv2", next, {2}},
-                      {"relu2", Relu{}, {3}},
-                      {"conv3", next, {4}},
-                      {"add", Add{}, {5, 2}},
-                      {"relu3", Relu{}, {6}},
-                      {"pool", GlobalAvgPool{}, {7}},
-                      {"flatten", Flatten{}, {8}},
-                      {"fc", Linear{4, 5}, {9}}});
-  return RandomModel(std::move(graph), 10, 0.4);
-}
+// Relu1 and relu3 become part of what quantizes them, relu2, whose input is quantized too, does not.
+Model SmallModel() { return RandomModel(SmallResidualGraph(4, 5, 2), 10, 0.4); }
 
 // Three bits for weights, four for activations; fc stays float.
 QuantizedModel Quantized(const Model& model) {

@@ -2,9 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 
-#include <algorithm>
 #include <map>
-#include <utility>
 
 #include "learning/learning_testing.h"
 #include "model/executor.h"
@@ -27,23 +25,7 @@ class Largest : public LayerHook {
 
 }  // namespace
 
-Model SmallModel() {
-  Conv2d first{3, 6, {3, 3}}, next{6, 6, {3, 3}};
-  first.padding = next.padding = {1, 1};
-  first.bias = next.bias = true;
-  Graph graph = Make({{"in", Input{3, 6, 6}, {}},
-                      {"conv1", first, {0}},
-                      {"relu1", Relu{}, {1}},
-                      {"conv2", next, {2}},
-                      {"relu2", Relu{}, {3}},
-                      {"conv3", next, {4}},
-                      {"add", Add{}, {5, 2}},
-                      {"relu3", Relu{}, {6}},
-                      {"pool", GlobalAvgPool{}, {7}},
-                      {"flatten", Flatten{}, {8}},
-                      {"fc", Linear{6, 4}, {9}}});
-  return RandomModel(std::move(graph), 30, 0.25);
-}
+Model SmallModel() { return RandomModel(SmallResidualGraph(6, 4), 30, 0.25); }
 
 at::Tensor Images(int64_t count, uint64_t seed) {
   return Random({count, 1, 1, 1}, seed)

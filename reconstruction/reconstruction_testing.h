@@ -17,7 +17,7 @@
 
 namespace lowbit {
 
-// in -> conv1 -> relu1 -> conv2 -> relu2 -> conv3 -> add(relu1) -> relu3 -> pool -> flatten -> fc
+// SmallResidualGraph (learning/learning_testing.h) with 6 channels and random numbers.
 Model SmallModel();
 
 // [count, 3, 6, 6]. Neighbours are alike, as in photographs: of independent numbers the nearest codes would be the best

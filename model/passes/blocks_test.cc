@@ -47,6 +47,15 @@ Conv2d Conv(int64_t in, int64_t out) {
   return conv;
 }
 
+Graph LinearLayersInARow() {
+  return Make({{"in", Input{3, 2, 2}, {}},
+               {"conv", Conv(3, 4), {0}},
+               {"flatten", Flatten{}, {1}},
+               {"fc1", Linear{16, 5}, {2}},
+               {"relu", Relu{}, {3}},
+               {"fc2", Linear{5, 3}, {4}}});
+}
+
 void ExpectEachWeightedLayerOnce(const Graph& graph, const std::vector<Block>& blocks) {
   std::vector<int> count(static_cast<size_t>(graph.size()));
   for (const Block& block : blocks) {
@@ -118,12 +127,7 @@ TEST(FindBlocksTest, AChainHasABlockForEachLayer) {
 
 // No image is left behind the flatten, so nothing can be cut there.
 TEST(FindBlocksTest, LinearLayersInARowAreOneBlock) {
-  const Graph graph = Make({{"in", Input{3, 2, 2}, {}},
-                            {"conv", Conv(3, 4), {0}},
-                            {"flatten", Flatten{}, {1}},
-                            {"fc1", Linear{16, 5}, {2}},
-                            {"relu", Relu{}, {3}},
-                            {"fc2", Linear{5, 3}, {4}}});
+  const Graph graph = LinearLayersInARow();
   EXPECT_THAT(Texts(graph, FindBlocks(graph)), ElementsAre("in > conv: conv", "conv > fc2: fc1 fc2"));
   EXPECT_THAT(Names(graph, FindBlocks(graph)), ElementsAre("conv", "fc1 to fc2"));
 }
@@ -167,12 +171,7 @@ TEST(SingleLayersTest, OfResNet20) {
 }
 
 TEST(SingleLayersTest, LinearLayersInARowAreOne) {
-  const Graph graph = Make({{"in", Input{3, 2, 2}, {}},
-                            {"conv", Conv(3, 4), {0}},
-                            {"flatten", Flatten{}, {1}},
-                            {"fc1", Linear{16, 5}, {2}},
-                            {"relu", Relu{}, {3}},
-                            {"fc2", Linear{5, 3}, {4}}});
+  const Graph graph = LinearLayersInARow();
   EXPECT_THAT(Texts(graph, SingleLayers(graph)), ElementsAre("in > conv: conv", "conv > fc2: fc1 fc2"));
   ExpectEachWeightedLayerOnce(graph, SingleLayers(graph));
 }
