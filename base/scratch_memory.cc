@@ -12,16 +12,28 @@
 #include "absl/strings/str_format.h"
 
 namespace lowbit {
+namespace {
+
+// -1 and errno where it cannot.
+int OpenNameless(const std::string& folder) {
+  const int descriptor = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  // Some file systems have no such files.
+  if (descriptor >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return descriptor;
+  std::string path = absl::StrCat(folder, "/.lowbit-scratch-XXXXXX");
+  const int named = mkostemp(path.data(), O_CLOEXEC);
+  if (named >= 0) unlink(path.c_str());
+  return named;
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<ScratchMemory>> ScratchMemory::Create(const std::string& folder, int64_t size) {
   const auto failed = [&](int error) {
     return absl::ErrnoToStatus(error, absl::StrFormat("cannot take %.1f MiB of disk in \"%s\"",
                                                       static_cast<double>(size) / (1 << 20), folder));
   };
-  std::string path = absl::StrCat(folder, "/.lowbit-scratch-XXXXXX");
-  const int descriptor = mkostemp(path.data(), O_CLOEXEC);
+  const int descriptor = OpenNameless(folder);
   if (descriptor < 0) return failed(errno);
-  unlink(path.c_str());
   // A file with holes would end the process (SIGBUS) when the disk is full.
   int error = 0;
   do {

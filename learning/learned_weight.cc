@@ -27,6 +27,9 @@ constexpr float kUndecided = 0.05f;
 // How far from the chosen code one begins that is held there.
 constexpr float kHeld = 0.04f;
 
+// h at a bound, as where it begins at one, is not beyond it, whatever the exponential's last bit.
+constexpr float kBoundSlack = 1e-6f;
+
 // Of what a scale began with.
 constexpr float kSmallestFactor = 0.1f;
 
@@ -65,12 +68,12 @@ class UpOrDown : public LearnedWeight {
       const Grid& grid = this->grid(channel);
       const size_t chosen = grid.IndexOf(codes[i]);
       const float x = w[i] / scale(channel);
-      const bool upwards = chosen + 1 < grid.values.size() && (chosen == 0 || x >= grid.values[chosen]);
+      const bool upwards = chosen + 1 < grid.size() && (chosen == 0 || x >= grid.Value(chosen));
       const size_t low = upwards ? chosen : chosen - 1;
-      low_[i] = grid.values[low];
-      step_[i] = grid.values[low + 1] - grid.values[low];
-      low_code_[i] = grid.codes[low];
-      high_code_[i] = grid.codes[low + 1];
+      low_[i] = grid.Value(low);
+      step_[i] = grid.Value(low + 1) - grid.Value(low);
+      low_code_[i] = grid.Code(low);
+      high_code_[i] = grid.Code(low + 1);
       const float place = std::clamp((x - low_[i]) / step_[i], 0.0f, 1.0f);
       const float held = upwards ? kHeld : 1 - kHeld;
       v[i] = InverseStretched(place + static_cast<float>(hold) * (held - place));
@@ -102,7 +105,7 @@ class UpOrDown : public LearnedWeight {
       for (int64_t i = c * channel_size(); i < (c + 1) * channel_size(); ++i) {
         const size_t k = static_cast<size_t>(i);
         const float h = (kHigh - kLow) * sigmoid[i] + kLow;
-        const bool open = h > 0 && h < 1;
+        const bool open = h >= -kBoundSlack && h <= 1 + kBoundSlack;
         grad_v[i] = open ? g[i] * s * step_[k] * (kHigh - kLow) * sigmoid[i] * (1 - sigmoid[i]) : 0.0f;
         sum += static_cast<double>(g[i] * (low_[k] + std::clamp(h, 0.0f, 1.0f) * step_[k]));
       }
@@ -165,14 +168,14 @@ class AnyCode : public LearnedWeight {
       const Grid& grid = this->grid(c);
       const float s = scale(c);
       float* to = out + c * channel_size();
-      for (const float u : Places(c)) *to++ = s * grid.values[grid.Nearest(u)];
+      for (const float u : Places(c)) *to++ = s * grid.Value(grid.Nearest(u));
     });
   }
 
   QuantizedTensor Harden() const override {
     std::vector<int32_t> codes;
     for (int64_t c = 0; c < channels(); ++c) {
-      for (const float u : Places(c)) codes.push_back(grid(c).codes[grid(c).Nearest(u)]);
+      for (const float u : Places(c)) codes.push_back(grid(c).Code(grid(c).Nearest(u)));
     }
     return Result(codes);
   }
@@ -195,7 +198,7 @@ class AnyCode : public LearnedWeight {
       int64_t i = c * channel_size();
       for (const float u : Places(c)) {
         const bool inside = grid.Inside(u);
-        sum += static_cast<double>(g[i] * (grid.values[grid.Nearest(u)] - (inside ? u : 0.0f)));
+        sum += static_cast<double>(g[i] * (grid.Value(grid.Nearest(u)) - (inside ? u : 0.0f)));
         each(i, c, g[i], u, inside);
         ++i;
       }
@@ -239,10 +242,10 @@ class Divided : public AnyCode {
   // The D with which x / exp(D) is rounded to the chosen value: 0 if it is the nearest one, or if x cannot come there.
   static float DivisorOf(float x, size_t chosen, const Grid& grid) {
     if (grid.Nearest(x) == chosen) return 0;
-    float wanted = grid.values[chosen];
+    float wanted = grid.Value(chosen);
     if (wanted == 0) {  // a quarter of the way to the next value on the side of x
-      const bool is_last = x > 0 ? chosen + 1 == grid.values.size() : chosen == 0;
-      wanted = is_last ? 0 : 0.25f * grid.values[x > 0 ? chosen + 1 : chosen - 1];
+      const bool is_last = x > 0 ? chosen + 1 == grid.size() : chosen == 0;
+      wanted = is_last ? 0 : 0.25f * grid.Value(x > 0 ? chosen + 1 : chosen - 1);
     }
     return x * wanted > 0 ? std::log(x / wanted) : 0;
   }
@@ -273,7 +276,7 @@ class Latent : public AnyCode {
       const int64_t c = static_cast<int64_t>(i) / channel_size();
       const size_t chosen = grid(c).IndexOf(codes[i]);
       const float x = w[i] / scale(c);
-      const float held = grid(c).values[chosen];
+      const float held = grid(c).Value(chosen);
       latent[i] = grid(c).Nearest(x) == chosen ? x + static_cast<float>(hold) * (held - x) : held;
     }
   }
@@ -331,7 +334,7 @@ class AsChosen : public LearnedWeight {
   // Less the zero point.
   float Level(int64_t i, int64_t c) const {
     const Grid& grid = this->grid(c);
-    return grid.values[grid.IndexOf(codes_[static_cast<size_t>(i)])];
+    return grid.Value(grid.IndexOf(codes_[static_cast<size_t>(i)]));
   }
 
   const std::vector<int32_t> codes_;
@@ -350,35 +353,31 @@ LearnedWeight::LearnedWeight(const QuantizedTensor& start, std::vector<at::Tenso
   const absl::Status valid = start_.Validate();
   LOWBIT_CHECK(valid.ok() && start.codes.sizes() == rounding_.front().sizes(), valid.message(),
                " (a weight that does not fit its start)");
-  for (size_t c = 0; c < start_.scale.size(); ++c) {
-    const ChannelGrid channel(start_, c);
-    std::vector<std::pair<float, int32_t>> values;
-    for (int32_t q = channel.qmin(); q <= channel.qmax(); ++q) {
-      const float value =
-          start_.is_uniform() ? static_cast<float>(q) - channel.zero_point() : channel.Dequantize(q) / channel.scale();
-      values.emplace_back(value, q);
-    }
-    std::sort(values.begin(), values.end());
-    Grid grid;
-    grid.is_uniform = start_.is_uniform();
-    grid.zero_point = channel.zero_point();
-    grid.qmin = channel.qmin();
-    grid.index_of_code.resize(values.size());
-    for (const auto& [value, code] : values) {
-      if (grid.values.empty() || value > grid.values.back()) {
-        grid.values.push_back(value);
-        grid.codes.push_back(code);
-      }
-      grid.index_of_code[static_cast<size_t>(code - grid.qmin)] = grid.values.size() - 1;
-    }
-    grids_.push_back(std::move(grid));
-  }
+  for (size_t c = 0; c < start_.scale.size(); ++c) grids_.push_back(MakeGrid(c));
   scale_factor_ = at::ones({static_cast<int64_t>(start_.scale.size())}, at::kFloat).set_requires_grad(true);
+}
+
+LearnedWeight::Grid LearnedWeight::MakeGrid(size_t c) const {
+  const ChannelGrid channel(start_, c);
+  Grid grid{start_.is_uniform(), channel.zero_point(), channel.qmin(), channel.qmax(), {}, {}, {}};
+  if (grid.is_uniform) return grid;
+  std::vector<std::pair<float, int32_t>> values;
+  for (int32_t q = grid.qmin; q <= grid.qmax; ++q) values.emplace_back(channel.Dequantize(q) / channel.scale(), q);
+  std::sort(values.begin(), values.end());
+  grid.index_of_code.resize(values.size());
+  for (const auto& [value, code] : values) {
+    if (grid.values.empty() || value > grid.values.back()) {
+      grid.values.push_back(value);
+      grid.codes.push_back(code);
+    }
+    grid.index_of_code[static_cast<size_t>(code - grid.qmin)] = grid.values.size() - 1;
+  }
+  return grid;
 }
 
 size_t LearnedWeight::Grid::Nearest(float x) const {
   // A NaN, which has no code, counts as the lowest.
-  if (is_uniform) return std::isnan(x) ? 0 : IndexOf(QuantizeValue(x, 1.0f, zero_point, codes.front(), codes.back()));
+  if (is_uniform) return std::isnan(x) ? 0 : IndexOf(QuantizeValue(x, 1.0f, zero_point, qmin, qmax));
   const auto above = std::lower_bound(values.begin(), values.end(), x);
   if (above == values.begin()) return 0;
   const size_t i = static_cast<size_t>(above - values.begin());
@@ -388,8 +387,8 @@ size_t LearnedWeight::Grid::Nearest(float x) const {
 }
 
 bool LearnedWeight::Grid::Inside(float x) const {
-  const float slack = values.size() == 2 ? 0.5f * (values[1] - values[0]) : 0.0f;
-  return x >= values.front() - slack && x <= values.back() + slack;
+  const float slack = size() == 2 ? 0.5f * (Value(1) - Value(0)) : 0.0f;
+  return x >= Value(0) - slack && x <= Value(size() - 1) + slack;
 }
 
 void LearnedWeight::KeepScales() {

@@ -54,18 +54,25 @@ class LearnedWeight {
   // One number for each weight is the first of `rounding`.
   LearnedWeight(const QuantizedTensor& start, std::vector<at::Tensor> rounding);
 
-  // The grid of a channel in units of its scale, ascending, and the codes of its values.
+  // The grid of a channel in units of its scale, ascending, and the codes of its values. (A uniform one has no tables,
+  // which with 16 bits would be large.)
   struct Grid {
-    std::vector<float> values;   // level - zero_point
-    std::vector<int32_t> codes;  // the first where several have the same value
     bool is_uniform;
     float zero_point;
-    int32_t qmin;
+    int32_t qmin, qmax;
+    std::vector<float> values;          // level - zero_point
+    std::vector<int32_t> codes;         // the first where several have the same value
     std::vector<size_t> index_of_code;  // of values, by code - qmin
 
+    size_t size() const { return is_uniform ? static_cast<size_t>(qmax - qmin + 1) : values.size(); }
+    float Value(size_t i) const { return is_uniform ? static_cast<float>(Code(i)) - zero_point : values[i]; }
+    int32_t Code(size_t i) const { return is_uniform ? qmin + static_cast<int32_t>(i) : codes[i]; }
+    size_t IndexOf(int32_t code) const {
+      const size_t i = static_cast<size_t>(code - qmin);
+      return is_uniform ? i : index_of_code[i];
+    }
     // The index of the value nearest to x; of two equally near ones as ChannelGrid::Quantize.
     size_t Nearest(float x) const;
-    size_t IndexOf(int32_t code) const { return index_of_code[static_cast<size_t>(code - qmin)]; }
     // Whether x lies within the grid, for the straight-through estimator; with two values also half a step beyond.
     bool Inside(float x) const;
   };
@@ -90,6 +97,8 @@ class LearnedWeight {
   QuantizedTensor Result(const std::vector<int32_t>& codes) const;
 
  private:
+  Grid MakeGrid(size_t c) const;
+
   QuantParams start_;
   std::vector<Grid> grids_;  // one, or one for each channel
   std::vector<at::Tensor> rounding_;

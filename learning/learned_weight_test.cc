@@ -25,6 +25,7 @@
 namespace lowbit {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
 using testing::FloatNear;
 using testing::Pointwise;
@@ -208,6 +209,9 @@ TEST(UpOrDownTest, ByHand) {
   EXPECT_THAT(Values(Value(*learned)), Pointwise(FloatNear(1e-6f), {0.3f, -0.8f, 2.0f, 1.0f, 3.0f}));
   EXPECT_THAT(Values(learned->Harden().codes.to(at::kFloat)), ElementsAre(0, -1, 2, 1, 3));
   EXPECT_EQ(learned->Undecided(), 2);
+  // Those that begin at the end of their way can go back.
+  learned->Back(at::ones({1, 5}));
+  EXPECT_THAT(Values(learned->rounding()[0].grad()), Each(testing::Gt(0.01f)));
   // h = 0.04 of the way from the chosen code.
   const auto held = MakeUpOrDown(weight, start, 1);
   EXPECT_THAT(Values(Value(*held)), Pointwise(FloatNear(1e-6f), {0.04f, -0.96f, 1.04f, 1.96f, 2.96f}));

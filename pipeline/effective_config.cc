@@ -1,6 +1,8 @@
 #include "pipeline/effective_config.h"
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/explicit_defaults.h"
@@ -9,6 +11,7 @@
 #include "google/protobuf/text_format.h"
 #include "model/resnet.h"
 #include "pipeline/any_content.h"
+#include "pipeline/field_path.h"
 #include "reconstruction/reconstruct_defaults.h"
 #include "train/train_defaults.h"
 
@@ -55,6 +58,49 @@ void SpellOutStep(StepConfig* step) {
   if (step->has_train()) SpellOutTrainDefaults(step->mutable_train());
 }
 
+bool Names(const google::protobuf::RepeatedPtrField<std::string>& fields, const FieldPath& path) {
+  return std::any_of(fields.begin(), fields.end(), [&](const std::string& field) {
+    const auto named = ParseFieldPath(field);
+    return named.ok() && *named == path;
+  });
+}
+
+bool IsSwept(const PipelineConfig& config, const FieldPath& path) {
+  for (const SweepConfig& sweep : config.sweep()) {
+    if (Names(sweep.fields(), path)) return true;
+    for (const SweepCase& one : sweep.cases()) {
+      for (const FieldSetting& setting : one.set()) {
+        if (Names(setting.fields(), path)) return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Unsets what the step left to another of its fields: those that have no default of their own.
+void LeaveOpen(const google::protobuf::Message& given, google::protobuf::Message* effective) {
+  const google::protobuf::Descriptor& type = *given.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *type.field(i);
+    if (field.is_repeated() || field.has_default_value() || field.message_type() != nullptr) continue;
+    if (!given.GetReflection()->HasField(given, &field)) effective->GetReflection()->ClearField(effective, &field);
+  }
+}
+
+// In a sweep of a field that decides on others each of its values must find these as the user left them.
+void LeaveOpenWhatIsSwept(const PipelineConfig& config, PipelineConfig* effective) {
+  for (int i = 0; i < config.steps_size(); ++i) {
+    const StepConfig& given = config.steps(i);
+    StepConfig* step = effective->mutable_steps(i);
+    if (given.has_reconstruct() && IsSwept(config, {{"steps", i}, {"reconstruct"}, {"preset"}})) {
+      LeaveOpen(given.reconstruct(), step->mutable_reconstruct());
+    }
+    if (given.has_distill() && IsSwept(config, {{"steps", i}, {"distill"}, {"num_images"}})) {
+      LeaveOpen(given.distill(), step->mutable_distill());
+    }
+  }
+}
+
 }  // namespace
 
 PipelineConfig EffectiveConfig(const PipelineConfig& config) {
@@ -70,6 +116,7 @@ PipelineConfig EffectiveConfig(const PipelineConfig& config) {
   }
   for (StepConfig& step : *effective.mutable_steps()) SpellOutStep(&step);
   SetDefaultsExplicitly(effective);
+  LeaveOpenWhatIsSwept(config, &effective);
   return effective;
 }
 

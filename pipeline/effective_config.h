@@ -8,7 +8,8 @@
 namespace lowbit {
 
 // The same config with everything spelled out that it leaves to defaults, the options of its quantizers included. This
-// is what runs, and what a run writes beside its results.
+// is what runs, and what a run writes beside its results. Where a sweep sets what decides on other fields
+// (reconstruct's preset, distill's num_images), those are left to it.
 PipelineConfig EffectiveConfig(const PipelineConfig& config);
 
 // In text format, for a file.

@@ -142,7 +142,7 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
     activation_scale_rate: 0
     bias_rate: 0
     activation_iterations: 0
-    float_activations: 0
+    float_activations: 1
     float_inputs: 0
     regularization: 0.01
     warmup: 0.2
@@ -167,7 +167,7 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
     scale_rate: 0.001
     bias_rate: 0.001
     warmup_steps: 100
-    temperature: 1
+    temperature: 4
     augment {
       crop_padding: 4
       horizontal_flip: true
@@ -187,6 +187,32 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
 )"),
             std::string::npos)
       << text;
+}
+
+// Else the defaults of the first preset would win over those of every other.
+TEST(EffectiveConfig, LeavesOpenWhatASweepDecides) {
+  PipelineConfig config;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(
+      steps { reconstruct { hold: 0.5 } }
+      steps { reconstruct {} }
+      steps { distill {} }
+      steps { distill {} }
+      sweep { cases { name: "a" set { fields: "steps[0].reconstruct.preset" value: "ADAROUND" } } }
+      sweep { fields: "steps[2].distill.num_images" values: "512" }
+      )",
+                                                            &config));
+  const PipelineConfig effective = EffectiveConfig(config);
+  const ReconstructConfig& swept = effective.steps(0).reconstruct();
+  EXPECT_TRUE(swept.has_preset());
+  EXPECT_TRUE(swept.has_batch_size());
+  EXPECT_EQ(swept.hold(), 0.5);
+  EXPECT_FALSE(swept.has_iterations());
+  EXPECT_FALSE(swept.has_unit());
+  EXPECT_FALSE(swept.has_rounding_rate());
+  EXPECT_EQ(effective.steps(1).reconstruct().iterations(), 2000);
+  EXPECT_FALSE(effective.steps(2).distill().has_held_out_images());
+  EXPECT_TRUE(effective.steps(2).distill().has_augment());
+  EXPECT_EQ(effective.steps(3).distill().held_out_images(), 1000);
 }
 
 TEST(EffectiveConfig, IsItsOwnEffectiveConfig) {

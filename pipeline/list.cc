@@ -16,7 +16,9 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 
+// Empty: it must be given, or another field decides.
 std::string DefaultText(const FieldDescriptor& field) {
+  if (!field.has_default_value() && field.cpp_type() != FieldDescriptor::CPPTYPE_STRING) return "";
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT32:
       return absl::StrCat(field.default_value_int32());

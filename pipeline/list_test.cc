@@ -14,6 +14,9 @@ TEST(ListText, ShowsStepsQuantizersAndDefaults) {
   EXPECT_THAT(text, testing::HasSubstr("\n  min_max    options: lowbit.MinMaxOptions\n"));
   EXPECT_THAT(text, testing::HasSubstr("\n  per_channel    options: lowbit.PerChannelOptions\n"));
   EXPECT_THAT(text, testing::HasSubstr("min_scale: float = 1e-05"));
+  EXPECT_THAT(text, testing::HasSubstr("  weights: string = \"\"\n"));
+  // Its preset decides on it.
+  EXPECT_THAT(text, testing::HasSubstr("      iterations: int32\n"));
 }
 
 }  // namespace

@@ -100,7 +100,8 @@ TEST_F(ReconstructRunTest, PresetsAndWholeEpochs) {
   const std::string before = absl::StrCat(TrainedModel(), kFold, kQuantizeOnly);
   for (const char* preset : {"ADAROUND", "BRECQ", "QDROP", "GENIE_M", "FLEXROUND", "PD_QUANT"}) {
     const auto run = Run(absl::StrCat(before, "steps { reconstruct { preset: ", preset,
-                                      " iterations: 4 activation_iterations: 2 num_images: 16 batch_size: 8 } }"));
+                                      " iterations: 4 num_images: 16 batch_size: 8",
+                                      std::string(preset) == "BRECQ" ? " activation_iterations: 2" : "", " } }"));
     ASSERT_TRUE(run.ok()) << preset << run.status();
     EXPECT_EQ(StepOf(run->folder, "reconstruct")["blocks"].size(), std::string(preset) == "ADAROUND" ? 4u : 3u);
   }
@@ -263,6 +264,29 @@ TEST_F(UnseenTrainingTest, NeverMeetsCalibrationImages) {
     for (const int64_t image : evaluated) EXPECT_EQ(calibration.count(image), 0u) << image;
     EXPECT_FALSE(std::is_sorted(read.begin() + 64, read.end()));
   }
+}
+
+// What was learned from is as little unseen: of more images than calibrate drew, and of all but those held out.
+TEST_F(UnseenTrainingTest, NeverMeetsWhatWasLearnedFrom) {
+  const std::string before = absl::StrCat(TrainedModel(), kFold, kQuantizeOnly);
+  const auto set_of = [](const std::vector<int64_t>& read, size_t first, size_t count) {
+    return std::set<int64_t>(read.begin() + static_cast<ptrdiff_t>(first),
+                             read.begin() + static_cast<ptrdiff_t>(first + count));
+  };
+  std::vector<int64_t> read =
+      Read(absl::StrCat(before, "steps { reconstruct { iterations: 1 num_images: 60 batch_size: 8 } }",
+                        "steps { evaluate { images: UNSEEN_TRAINING max_images: 20 } }"));
+  ASSERT_EQ(read.size(), 32u + 32 + 60 + 20);
+  std::set<int64_t> all = set_of(read, 64, 60);
+  EXPECT_EQ(all.size(), 60u);
+  all.merge(set_of(read, 124, 20));
+  EXPECT_EQ(all.size(), 80u);
+
+  // Last, distill measures the 10 held out.
+  read = Read(absl::StrCat(before, "steps { distill { epochs: 1 batch_size: 16 held_out_images: 10 } }",
+                           "steps { evaluate { images: UNSEEN_TRAINING max_images: 10 } }"));
+  ASSERT_GT(read.size(), 20u);
+  EXPECT_EQ(set_of(read, read.size() - 10, 10), set_of(read, read.size() - 20, 10));
 }
 
 // The seed decides on them, and an evaluation of the test images reads no training images.

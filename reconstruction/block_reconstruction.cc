@@ -50,6 +50,7 @@ LearnedNetworkOptions NetworkOptions(const ReconstructConfig& config) {
       options.rounding = LearnedRounding::kAsChosen;
       break;
   }
+  if (config.rounding_rate() == 0) options.rounding = LearnedRounding::kAsChosen;
   options.hold = config.hold();
   options.weight_scales = config.weight_scale_rate() > 0;
   options.activation_scales = config.activation_scale_rate() > 0;
@@ -93,7 +94,8 @@ class Learner {
                                     std::vector<double>* losses);
 
   const LearnedNetwork& network() const { return *network_; }
-  int64_t steps() const { return config_.iterations() + config_.activation_iterations(); }
+  // That were taken.
+  int64_t steps() const { return total_step_; }
 
  private:
   // What is learned at one time, and with how much of the activations in float.
@@ -104,6 +106,8 @@ class Learner {
     int64_t steps;
   };
 
+  // Those in which there is something to learn.
+  std::vector<Phase> Phases() const;
   absl::Status Step(const Phase& phase, int64_t step, double& loss);
   absl::StatusOr<double> LossAndGradients(const Phase& phase, const std::vector<int64_t>& rows);
   absl::StatusOr<at::Tensor> PredictionLoss(const std::vector<int64_t>& rows);
@@ -184,19 +188,35 @@ absl::Status Learner::Step(const Phase& phase, int64_t step, double& loss) {
     weight_scales_->Step(falling * config_.weight_scale_rate());
     biases_->Step(falling * config_.bias_rate());
   }
-  if (phase.activation_scales) activation_scales_->Step(falling * config_.activation_scale_rate());
+  if (phase.activation_scales) {
+    activation_scales_->Step(falling * config_.activation_scale_rate());
+  } else {
+    // PredictionLoss makes gradients for them in this phase, too, which the next is not to begin with.
+    for (const auto& [layer, factor] : network_->activation_scales()) factor.mutable_grad().reset();
+  }
   network_->KeepScales();
   return absl::OkStatus();
 }
 
+std::vector<Learner::Phase> Learner::Phases() const {
+  const bool after = config_.activation_iterations() > 0;
+  const bool activation_scales = !network_->activation_scales().empty();
+  std::vector<Phase> phases;
+  if (!network_->roundings().empty() || !network_->weight_scales().empty() || !network_->biases().empty() ||
+      (activation_scales && !after)) {
+    phases.push_back({true, !after, after ? 1.0 : config_.float_activations(), config_.iterations()});
+  }
+  if (activation_scales && after) phases.push_back({false, true, 0, config_.activation_iterations()});
+  return phases;
+}
+
 absl::StatusOr<std::string> Learner::Learn(const std::function<absl::Status(const BlockProgress&)>& on_step,
                                            std::vector<double>* losses) {
-  const int64_t points = std::min(kCurvePoints, steps());
-  losses->assign(static_cast<size_t>(points), 0);
-  std::vector<int64_t> counts(losses->size(), 0);
-  const bool after = config_.activation_iterations() > 0;
-  std::vector<Phase> phases = {{true, !after, after ? 1.0 : config_.float_activations(), config_.iterations()}};
-  if (after) phases.push_back({false, true, 0, config_.activation_iterations()});
+  const std::vector<Phase> phases = Phases();
+  int64_t steps = 0;
+  for (const Phase& phase : phases) steps += phase.steps;
+  const int64_t points = std::min(kCurvePoints, steps);
+  std::vector<int64_t> counts(static_cast<size_t>(points), 0);
   RunningLoss running;
   for (const Phase& phase : phases) {
     if (!phase.weights) network_->FreezeWeights();
@@ -204,7 +224,8 @@ absl::StatusOr<std::string> Learner::Learn(const std::function<absl::Status(cons
       double loss = 0;
       LOWBIT_RETURN_IF_ERROR(Step(phase, step, loss));
       if (!std::isfinite(loss)) return absl::StrFormat("the loss became %g at step %d", loss, total_step_);
-      const size_t point = static_cast<size_t>(total_step_ * points / steps());
+      const size_t point = static_cast<size_t>(total_step_ * points / steps);
+      losses->resize(point + 1);
       (*losses)[point] += (loss - (*losses)[point]) / static_cast<double>(++counts[point]);
       LOWBIT_RETURN_IF_ERROR(on_step({total_step_ + 1, running.Add(loss)}));
     }
@@ -240,6 +261,32 @@ absl::StatusOr<double> Evaluate(const BlockTask& task, const ReconstructConfig& 
   return sum / static_cast<double>(images);
 }
 
+// Takes what was learned over, if it is better than the start.
+absl::Status Finish(const BlockTask& task, const ReconstructConfig& config, const LearnedNetwork& network,
+                    BlockResult* result) {
+  BlockReport& report = result->report;
+  absl::StatusOr<QuantizedModel> model = network.Harden();
+  const absl::StatusOr<double> error =
+      model.ok() ? Evaluate(task, config, *model) : absl::StatusOr<double>(model.status());
+  // The last step can have made a scale that is no number.
+  if (absl::IsInvalidArgument(error.status())) {
+    report.fallback = absl::StrCat("the last step made of it what cannot be: ", error.status().message());
+    return absl::OkStatus();
+  }
+  LOWBIT_RETURN_IF_ERROR(error.status());
+  if (!(*error <= report.start_error)) {
+    report.fallback = absl::StrFormat("the error came to %.4g", *error);
+    return absl::OkStatus();
+  }
+  const LearnedCounts counts = network.Count();
+  report.roundings = counts.roundings;
+  report.undecided = counts.undecided;
+  report.flipped = counts.flipped;
+  report.end_error = *error;
+  result->model = *std::move(model);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<BlockResult> ReconstructBlock(const BlockTask& task, const ReconstructConfig& config,
@@ -262,25 +309,10 @@ absl::StatusOr<BlockResult> ReconstructBlock(const BlockTask& task, const Recons
       report.end_error = report.start_error;
       return result;
     }
-    report.steps = learner.steps();
     LOWBIT_ASSIGN_OR_RETURN(report.fallback, learner.Learn(on_step, &report.losses));
-    if (report.fallback.empty()) {
-      const LearnedCounts counts = learner.network().Count();
-      report.roundings = counts.roundings;
-      report.undecided = counts.undecided;
-      report.flipped = counts.flipped;
-      LOWBIT_ASSIGN_OR_RETURN(QuantizedModel model, learner.network().Harden());
-      LOWBIT_ASSIGN_OR_RETURN(report.end_error, Evaluate(task, config, model));
-      if (report.end_error <= report.start_error) {
-        result.model = std::move(model);
-      } else {
-        report.fallback = absl::StrFormat("the error came to %.4g", report.end_error);
-      }
-    }
-    if (!report.fallback.empty()) {
-      report.end_error = report.start_error;
-      report.flipped = 0;
-    }
+    report.steps = learner.steps();
+    if (report.fallback.empty()) LOWBIT_RETURN_IF_ERROR(Finish(task, config, learner.network(), &result));
+    if (!report.fallback.empty()) report.end_error = report.start_error;
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return result;
   });

@@ -48,12 +48,12 @@ struct BlockReport {
   // prediction_difference: plus that part of the loss); at the start and at the end.
   double start_error = 0;
   double end_error = 0;
-  int64_t steps = 0;
+  int64_t steps = 0;  // that were taken
   double seconds = 0;
-  int64_t roundings = 0;
+  int64_t roundings = 0;       // that were learned and taken over; 0 where the start was kept
   int64_t undecided = 0;       // of them, before they were rounded
   int64_t flipped = 0;         // codes that are not what they were at the start
-  std::vector<double> losses;  // while learning: means over kCurvePoints equal parts of the steps
+  std::vector<double> losses;  // means over kCurvePoints equal parts of the steps, fewer if it ended early
   // Why the start was kept: empty, "the loss became nan at step 17", ...
   std::string fallback;
 };

@@ -43,7 +43,7 @@ ReconstructConfig OfPreset(ReconstructConfig::Preset preset) {
       config.set_iterations(10000);
       config.set_unit(ReconstructConfig::LAYER);
       config.set_activation_scale_rate(0);
-      config.set_float_activations(0);
+      config.set_float_activations(1);
       config.set_float_inputs(0);
       break;
     case ReconstructConfig::BRECQ:
@@ -102,6 +102,15 @@ absl::Status CheckReconstructConfig(const ReconstructConfig& config) {
   if (config.prediction_difference() > 0 && config.unit() == ReconstructConfig::LAYER) {
     return FieldError("prediction_difference",
                       "needs `unit: BLOCK`: the network cannot be gone on with from within a residual block");
+  }
+  if (config.activation_iterations() > 0 && config.activation_scale_rate() == 0) {
+    return FieldError("activation_iterations", "is above 0, but with `activation_scale_rate: 0` they learn nothing");
+  }
+  if (config.float_activations() == 1 && config.activation_scale_rate() > 0 && config.activation_iterations() == 0 &&
+      config.prediction_difference() == 0) {
+    return FieldError("float_activations",
+                      "is 1, so that the scales of activations are never met: lower it, set activation_iterations, or "
+                      "`activation_scale_rate: 0`");
   }
   if (config.bfloat16()) LOWBIT_RETURN_IF_ERROR(CheckBFloat16(at::kCPU));
   LOWBIT_RETURN_IF_ERROR(CheckFieldRange("memory_mib", config.memory_mib(), 0, kMost, "at least 0"));

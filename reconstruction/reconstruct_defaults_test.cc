@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <string>
 
 #include "base/field_error.h"
@@ -35,37 +36,44 @@ TEST(ReconstructDefaultsTest, EveryFieldOfThePresetsIsSet) {
   }
 }
 
-// What tells each from the others, by its paper.
+// The table of docs/reconstruction.md.
 TEST(ReconstructDefaultsTest, Presets) {
-  ReconstructConfig config;
-  SpellOutReconstructDefaults(&config);
-  EXPECT_EQ(config.iterations(), 2000);
-  EXPECT_EQ(config.unit(), ReconstructConfig::BLOCK);
-  EXPECT_EQ(config.weight_scale_rate(), 1e-3);
-  EXPECT_EQ(config.float_inputs(), 0.5);
-
-  const ReconstructConfig adaround = SpelledOut(ReconstructConfig::ADAROUND);
-  EXPECT_EQ(adaround.unit(), ReconstructConfig::LAYER);
-  EXPECT_EQ(adaround.iterations(), 10000);
-  EXPECT_EQ(adaround.activation_scale_rate(), 0);
-  EXPECT_EQ(adaround.float_inputs(), 0);
-
-  const ReconstructConfig brecq = SpelledOut(ReconstructConfig::BRECQ);
-  EXPECT_EQ(brecq.unit(), ReconstructConfig::BLOCK);
-  EXPECT_EQ(brecq.activation_iterations(), 5000);
-  EXPECT_EQ(brecq.float_activations(), 0);
-
-  const ReconstructConfig qdrop = SpelledOut(ReconstructConfig::QDROP);
-  EXPECT_EQ(qdrop.iterations(), 20000);
-  EXPECT_EQ(qdrop.float_activations(), 0.5);
-  EXPECT_EQ(qdrop.float_inputs(), 0.5);
-  EXPECT_EQ(qdrop.weight_scale_rate(), 0);
-  EXPECT_EQ(qdrop.regularization(), 0.01);
-  EXPECT_EQ(SpelledOut(ReconstructConfig::GENIE_M).weight_scale_rate(), 1e-4);
-  EXPECT_EQ(SpelledOut(ReconstructConfig::GENIE_M).regularization(), 1);
-  EXPECT_EQ(SpelledOut(ReconstructConfig::FLEXROUND).rounding(), ReconstructConfig::DIVIDED);
-  EXPECT_EQ(SpelledOut(ReconstructConfig::FLEXROUND).regularization(), 0);
-  EXPECT_GT(SpelledOut(ReconstructConfig::PD_QUANT).prediction_difference(), 0);
+  using C = ReconstructConfig;
+  struct Row {
+    C::Preset preset;
+    C::Unit unit;
+    C::Rounding rounding;
+    int iterations, activation_iterations;
+    double hold, rounding_rate, weight_scale_rate, activation_scale_rate, bias_rate;
+    double float_activations, float_inputs, regularization, prediction_difference;
+  };
+  const Row rows[] = {
+      {C::LOWBIT, C::BLOCK, C::UP_OR_DOWN, 2000, 0, 0.8, 3e-2, 1e-3, 1e-3, 1e-3, 0.5, 0.5, 0.01, 0},
+      {C::ADAROUND, C::LAYER, C::UP_OR_DOWN, 10000, 0, 0, 1e-3, 0, 0, 0, 1, 0, 0.01, 0},
+      {C::BRECQ, C::BLOCK, C::UP_OR_DOWN, 20000, 5000, 0, 1e-3, 0, 4e-4, 0, 0, 0, 0.01, 0},
+      {C::QDROP, C::BLOCK, C::UP_OR_DOWN, 20000, 0, 0, 1e-3, 0, 4e-5, 0, 0.5, 0.5, 0.01, 0},
+      {C::GENIE_M, C::BLOCK, C::UP_OR_DOWN, 20000, 0, 0, 1e-3, 1e-4, 4e-5, 0, 0.5, 0.5, 1, 0},
+      {C::FLEXROUND, C::BLOCK, C::DIVIDED, 20000, 0, 0, 2e-4, 2e-4, 4e-5, 0, 0.5, 0.5, 0, 0},
+      {C::PD_QUANT, C::BLOCK, C::UP_OR_DOWN, 20000, 0, 0, 3e-3, 0, 4e-5, 0, 0.5, 0.5, 0.01, 10},
+  };
+  ASSERT_EQ(std::size(rows), static_cast<size_t>(C::Preset_ARRAYSIZE));
+  for (const Row& row : rows) {
+    SCOPED_TRACE(C::Preset_Name(row.preset));
+    const C config = SpelledOut(row.preset);
+    EXPECT_EQ(config.unit(), row.unit);
+    EXPECT_EQ(config.rounding(), row.rounding);
+    EXPECT_EQ(config.iterations(), row.iterations);
+    EXPECT_EQ(config.activation_iterations(), row.activation_iterations);
+    EXPECT_EQ(config.hold(), row.hold);
+    EXPECT_EQ(config.rounding_rate(), row.rounding_rate);
+    EXPECT_EQ(config.weight_scale_rate(), row.weight_scale_rate);
+    EXPECT_EQ(config.activation_scale_rate(), row.activation_scale_rate);
+    EXPECT_EQ(config.bias_rate(), row.bias_rate);
+    EXPECT_EQ(config.float_activations(), row.float_activations);
+    EXPECT_EQ(config.float_inputs(), row.float_inputs);
+    EXPECT_EQ(config.regularization(), row.regularization);
+    EXPECT_EQ(config.prediction_difference(), row.prediction_difference);
+  }
 }
 
 TEST(ReconstructDefaultsTest, WhatIsSetStays) {
@@ -130,6 +138,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"activation_scale_rate", "must be in [0, 1], got -1", [](C& c) { c.set_activation_scale_rate(-1); }},
         BadConfig{"bias_rate", "must be in [0, 1], got inf", [](C& c) { c.set_bias_rate(INFINITY); }},
         BadConfig{"activation_iterations", "must be at least 0, got -1", [](C& c) { c.set_activation_iterations(-1); }},
+        BadConfig{"activation_iterations", "is above 0, but with `activation_scale_rate: 0` they learn nothing",
+                  [](C& c) {
+                    c.set_activation_iterations(1);
+                    c.set_activation_scale_rate(0);
+                  }},
+        BadConfig{"float_activations",
+                  "is 1, so that the scales of activations are never met: lower it, set activation_iterations, or "
+                  "`activation_scale_rate: 0`",
+                  [](C& c) { c.set_float_activations(1); }},
         BadConfig{"float_activations", "must be in [0, 1], got 1.1", [](C& c) { c.set_float_activations(1.1); }},
         BadConfig{"float_inputs", "must be in [0, 1], got -0.1", [](C& c) { c.set_float_inputs(-0.1); }},
         BadConfig{"regularization", "must be at least 0, got -1", [](C& c) { c.set_regularization(-1); }},

@@ -10,6 +10,7 @@
 #include "evaluation/answer_change.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "learning/adam.h"
 #include "learning/learning_testing.h"
 #include "model/executor.h"
 #include "quant/fake_quant_model.h"
@@ -101,7 +102,8 @@ TEST_F(ReconstructionTest, ReportsErrorsOfTheQuantizedNetwork) {
       Reconstruct(model_, {start_, {}}, batches_, Quick(ReconstructConfig::BRECQ, 40), 1, cache_, callbacks);
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_THAT(blocks_told, ElementsAre(1, 2, 3));
-  EXPECT_EQ(steps_told, 3 * 50);
+  // Behind the last one no activation is quantized, so it has no second phase.
+  EXPECT_EQ(steps_told, 50 + 50 + 40);
   ASSERT_EQ(result->blocks.size(), 3u);
   EXPECT_EQ(result->blocks[0].name, "conv1");
   EXPECT_EQ(result->blocks[1].name, "conv2 to conv3");
@@ -201,7 +203,27 @@ TEST_F(ReconstructionTest, PredictionDifferenceWithNothingToLearn) {
   config.set_prediction_difference(1);
   const auto result = Run(config);
   ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->blocks.size(), 3u);
+  ASSERT_EQ(result->blocks.size(), 3u);
+  EXPECT_EQ(result->blocks[1].steps, 8 + 2);
+  EXPECT_EQ(result->blocks[2].steps, 8);
+}
+
+// The answers' part of the loss has gradients for the activations' scales in the first phase, too, which is not to move
+// them, then or later: Adam's first two steps are as long as their rates.
+TEST_F(ReconstructionTest, TheSecondPhaseBeginsAnew) {
+  ReconstructConfig config = Quick(ReconstructConfig::BRECQ, 50);
+  config.set_batch_size(96);
+  config.set_prediction_difference(1000);
+  config.set_rounding_rate(1e-9);
+  config.set_activation_scale_rate(0.01);
+  config.set_activation_iterations(2);
+  QuantizedModel start = start_;
+  float& scale = start.activations.at("relu1").scale[0];
+  scale *= 0.5f;  // it cuts off much
+  const auto result = Reconstruct(model_, {start, {}}, batches_, config, 1, cache_, Quiet());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->blocks[0].fallback, "");
+  EXPECT_NEAR(result->model.activations.at("relu1").scale[0] / scale, 1 + 0.01 * (1 + CosineFactor(1, 2)), 5e-4);
 }
 
 TEST_F(ReconstructionTest, ErrorsOfWhoeverIsToldEndIt) {

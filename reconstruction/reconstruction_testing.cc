@@ -82,6 +82,7 @@ void ExpectSameReports(const std::vector<BlockReport>& a, const std::vector<Bloc
     EXPECT_EQ(a[i].roundings, b[i].roundings);
     EXPECT_EQ(a[i].undecided, b[i].undecided);
     EXPECT_EQ(a[i].flipped, b[i].flipped);
+    EXPECT_EQ(a[i].losses, b[i].losses);
     EXPECT_EQ(a[i].fallback, b[i].fallback);
   }
 }

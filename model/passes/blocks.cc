@@ -73,7 +73,8 @@ std::vector<Block> SingleLayers(const Graph& graph) {
         if (layer > block.first && HasWeight(graph.layer(layer).op)) block.weighted.push_back(layer);
       }
       const auto within = [&](const Block& other) {
-        return std::binary_search(block.weighted.begin(), block.weighted.end(), other.weighted.front());
+        return std::includes(block.weighted.begin(), block.weighted.end(), other.weighted.begin(),
+                             other.weighted.end());
       };
       blocks.erase(std::remove_if(blocks.begin(), blocks.end(), within), blocks.end());
     }

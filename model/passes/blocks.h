@@ -28,7 +28,7 @@ std::vector<Block> FindBlocks(const Graph& graph);
 
 // Every layer with a weight by itself, with the relu after it if that alone reads it. `first` is what it reads; where
 // that is no image, [C, H, W], the last image that it was made from, and layers with a weight between the two are in
-// the same block.
+// the same block (in several, if layers of several blocks read them).
 std::vector<Block> SingleLayers(const Graph& graph);
 
 }  // namespace lowbit

@@ -176,5 +176,18 @@ TEST(SingleLayersTest, LinearLayersInARowAreOne) {
   ExpectEachWeightedLayerOnce(graph, SingleLayers(graph));
 }
 
+// None is lost: what both read is learned with either.
+TEST(SingleLayersTest, TwoThatReadALinearLayer) {
+  const Graph graph = Make({{"in", Input{3, 2, 2}, {}},
+                            {"conv", Conv(3, 4), {0}},
+                            {"flatten", Flatten{}, {1}},
+                            {"fc1", Linear{16, 5}, {2}},
+                            {"fc2", Linear{5, 3}, {3}},
+                            {"fc3", Linear{5, 3}, {3}},
+                            {"add", Add{}, {4, 5}}});
+  EXPECT_THAT(Texts(graph, SingleLayers(graph)),
+              ElementsAre("in > conv: conv", "conv > fc2: fc1 fc2", "conv > fc3: fc1 fc3"));
+}
+
 }  // namespace
 }  // namespace lowbit

@@ -45,9 +45,10 @@ class DistillStepImpl : public Step {
     LOWBIT_RETURN_IF_ERROR(MakeDirs(context.folder));
     LOWBIT_ASSIGN_OR_RETURN(DistillRequest request, Request(context, state));
     const bool measured = !request.hold_out.empty();
+    const std::string tag = NameOfItsOwn("distill", *context.report);
     request.on_epoch = [&](const DistillEpoch& epoch) {
       if (measured || epoch.epoch > 0) LogLine(Describe(epoch, measured));
-      return context.events == nullptr ? absl::OkStatus() : WriteEvents(epoch, measured, context.events);
+      return context.events == nullptr ? absl::OkStatus() : WriteEvents(tag, epoch, measured, context.events);
     };
     LOWBIT_ASSIGN_OR_RETURN(DistillResult result, Distill(request));
     if (result.epoch == 0) {
@@ -65,6 +66,7 @@ class DistillStepImpl : public Step {
       }
       record["epochs"].push_back(std::move(entry));
     }
+    NoteLearnedFrom(request.learn, state);
     state.quantized = std::make_shared<QuantizedModel>(std::move(result.model));
     return absl::OkStatus();
   }
@@ -78,11 +80,15 @@ class DistillStepImpl : public Step {
                            measured ? absl::StrCat(held_out, ", ") : "", FormatDuration(epoch.seconds));
   }
 
-  static absl::Status WriteEvents(const DistillEpoch& epoch, bool measured, EventWriter* events) {
-    if (epoch.epoch > 0) LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/loss", epoch.epoch, epoch.train_loss));
+  static absl::Status WriteEvents(const std::string& tag, const DistillEpoch& epoch, bool measured,
+                                  EventWriter* events) {
+    const auto add = [&](absl::string_view name, double value) {
+      return events->AddScalar(absl::StrCat(tag, "/", name), epoch.epoch, value);
+    };
+    if (epoch.epoch > 0) LOWBIT_RETURN_IF_ERROR(add("loss", epoch.train_loss));
     if (!measured) return absl::OkStatus();
-    LOWBIT_RETURN_IF_ERROR(events->AddScalar("distill/held-out KL", epoch.epoch, epoch.held_out_kl));
-    return events->AddScalar("distill/held-out same top-1", epoch.epoch, epoch.held_out_same);
+    LOWBIT_RETURN_IF_ERROR(add("held-out KL", epoch.held_out_kl));
+    return add("held-out same top-1", epoch.held_out_same);
   }
 
   absl::StatusOr<DistillRequest> Request(const RunContext& context, const RunState& state) const {

@@ -102,8 +102,8 @@ class EvaluateStepImpl : public Step {
     LOWBIT_ASSIGN_OR_RETURN(const ForwardFunction forward, MakeForward(state, config_.engine()));
     LOWBIT_ASSIGN_OR_RETURN(const Dataset* images, context.data->Get(Source()));
     LoaderOptions loading;
-    loading.order = Order(config_.max_images() > 0 ? config_.max_images() : images->size(), images->size(),
-                          context.seed, state.calibration.get());
+    loading.order =
+        Order(config_.max_images() > 0 ? config_.max_images() : images->size(), images->size(), context.seed, state);
     loading.batch_size = config_.batch_size();
     loading.normalization = context.data->normalization();
     LOWBIT_ASSIGN_OR_RETURN(const std::unique_ptr<Loader> loader, Loader::Create(images, std::move(loading)));
@@ -147,10 +147,12 @@ class EvaluateStepImpl : public Step {
   Split Source() const { return config_.images() == EvaluateStep::TEST ? Split::kTest : Split::kTrain; }
 
   // Of the images, `count` out of `size`.
-  std::vector<int64_t> Order(int64_t count, int64_t size, uint64_t seed, const CalibrationImages* calibration) const {
+  std::vector<int64_t> Order(int64_t count, int64_t size, uint64_t seed, const RunState& state) const {
     if (config_.images() == EvaluateStep::TEST) return SequentialOrder(count);
-    return DrawUnseenImages(size, count, seed, kUnseenImages,
-                            calibration == nullptr ? std::vector<int64_t>() : calibration->indices);
+    std::vector<int64_t> seen;
+    if (state.calibration != nullptr) seen = state.calibration->indices;
+    if (state.learned_from != nullptr) seen.insert(seen.end(), state.learned_from->begin(), state.learned_from->end());
+    return DrawUnseenImages(size, count, seed, kUnseenImages, seen);
   }
 
   // A heading, and a table that ends with a newline.

@@ -56,6 +56,8 @@ class ReconstructStepImpl : public Step {
   }
 
   absl::Status Run(const RunContext& context, RunState& state) const override {
+    LOWBIT_ASSIGN_OR_RETURN(const CalibrationImages drawn,
+                            DrawCalibrationImages(config_.num_images(), kBatch, context));
     LOWBIT_ASSIGN_OR_RETURN(const at::Tensor images, LoadCalibrationImages(config_.num_images(), context));
     const std::string fingerprint = ReconstructionFingerprint(state.model, *state.quantized, config_, context.seed,
                                                               DigestParameters({{"images", images}}));
@@ -74,20 +76,22 @@ class ReconstructStepImpl : public Step {
     const size_t done_before = work.blocks.size();
     const int64_t steps = config_.iterations() + config_.activation_iterations();
     Progress progress("reconstruct", steps * static_cast<int64_t>(blocks.size() - done_before), "steps");
+    const std::string tag = NameOfItsOwn("reconstruct", *context.report);
     ReconstructionCallbacks callbacks;
     callbacks.on_step = [&](size_t block, const BlockProgress& now) -> absl::Status {
       progress.Advance(1);
       progress.SetNote(absl::StrFormat("block %d/%d %s, loss %.4g", block + 1, blocks.size(),
                                        blocks[block].Name(state.model.graph), now.loss));
       if (context.events != nullptr && now.step % kEventSteps == 0) {
-        LOWBIT_RETURN_IF_ERROR(context.events->AddScalar(
-            absl::StrCat("reconstruct/", blocks[block].Name(state.model.graph)), now.step, now.loss));
+        LOWBIT_RETURN_IF_ERROR(context.events->AddScalar(absl::StrCat(tag, "/", blocks[block].Name(state.model.graph)),
+                                                         now.step, now.loss));
       }
       return CheckInterrupt();
     };
     callbacks.on_block = [&](const ReconstructionState& now) -> absl::Status {
       LOWBIT_RETURN_IF_ERROR(SaveReconstruction(path, now, fingerprint));
       const BlockReport& block = now.blocks.back();
+      progress.Advance(steps - block.steps);  // those that were not needed
       LogLine(
           absl::StrCat("reconstruct ", now.blocks.size(), "/", blocks.size(), " ", block.name, ": ", Describe(block)));
       return absl::OkStatus();
@@ -102,6 +106,7 @@ class ReconstructStepImpl : public Step {
           "reconstruct: up to %.1f MiB of what blocks read and put out were on the disk (memory_mib: %d)",
           static_cast<double>(cache.most_in_files()) / (1 << 20), config_.memory_mib()));
     }
+    NoteLearnedFrom(drawn.indices, state);
     state.quantized = std::make_shared<QuantizedModel>(std::move(work.model));
     return absl::OkStatus();
   }
