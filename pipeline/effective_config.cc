@@ -116,8 +116,13 @@ PipelineConfig EffectiveConfig(const PipelineConfig& config) {
   }
   for (StepConfig& step : *effective.mutable_steps()) SpellOutStep(&step);
   SetDefaultsExplicitly(effective);
-  LeaveOpenWhatIsSwept(config, &effective);
   return effective;
+}
+
+PipelineConfig RecordedConfig(const PipelineConfig& config) {
+  PipelineConfig recorded = EffectiveConfig(config);
+  LeaveOpenWhatIsSwept(config, &recorded);
+  return recorded;
 }
 
 std::string ConfigText(const PipelineConfig& config) {

@@ -190,7 +190,7 @@ TEST(EffectiveConfig, SpellsReconstructAndDistillOut) {
 }
 
 // Else the defaults of the first preset would win over those of every other.
-TEST(EffectiveConfig, LeavesOpenWhatASweepDecides) {
+TEST(RecordedConfig, LeavesOpenWhatASweepDecides) {
   PipelineConfig config;
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(R"(
       steps { reconstruct { hold: 0.5 } }
@@ -201,18 +201,19 @@ TEST(EffectiveConfig, LeavesOpenWhatASweepDecides) {
       sweep { fields: "steps[2].distill.num_images" values: "512" }
       )",
                                                             &config));
-  const PipelineConfig effective = EffectiveConfig(config);
-  const ReconstructConfig& swept = effective.steps(0).reconstruct();
+  EXPECT_EQ(EffectiveConfig(config).steps(0).reconstruct().iterations(), 2000);
+  const PipelineConfig recorded = RecordedConfig(config);
+  const ReconstructConfig& swept = recorded.steps(0).reconstruct();
   EXPECT_TRUE(swept.has_preset());
   EXPECT_TRUE(swept.has_batch_size());
   EXPECT_EQ(swept.hold(), 0.5);
   EXPECT_FALSE(swept.has_iterations());
   EXPECT_FALSE(swept.has_unit());
   EXPECT_FALSE(swept.has_rounding_rate());
-  EXPECT_EQ(effective.steps(1).reconstruct().iterations(), 2000);
-  EXPECT_FALSE(effective.steps(2).distill().has_held_out_images());
-  EXPECT_TRUE(effective.steps(2).distill().has_augment());
-  EXPECT_EQ(effective.steps(3).distill().held_out_images(), 1000);
+  EXPECT_EQ(recorded.steps(1).reconstruct().iterations(), 2000);
+  EXPECT_FALSE(recorded.steps(2).distill().has_held_out_images());
+  EXPECT_TRUE(recorded.steps(2).distill().has_augment());
+  EXPECT_EQ(recorded.steps(3).distill().held_out_images(), 1000);
 }
 
 TEST(EffectiveConfig, IsItsOwnEffectiveConfig) {

@@ -124,7 +124,7 @@ absl::Status CheckEachEvaluates(const RunPlan& plan) {
 absl::StatusOr<RunPlan> PlanRun(const Config& given, const PlanOptions& options) {
   LOWBIT_ASSIGN_OR_RETURN(const Config config, Complete(given));
   RunPlan plan;
-  plan.config = EffectiveConfig(config.proto());
+  plan.config = RecordedConfig(config.proto());
   SetThreads(plan.config.threads());
   auto data = MakeData(plan.config, options);
   if (!data.ok()) return config.Locate(data.status());
