@@ -296,11 +296,16 @@ TEST_F(UnseenTrainingTest, NeverMeetsWhatWasLearnedFrom) {
   all.merge(set_of(read, 124, 20));
   EXPECT_EQ(all.size(), 80u);
 
-  // Last, distill measures the 10 held out. (In batches that leave no image over, which would be read meanwhile.)
-  read = Read(absl::StrCat(before, "steps { distill { epochs: 1 batch_size: 10 held_out_images: 10 } }",
-                           "steps { evaluate { images: UNSEEN_TRAINING max_images: 10 } }"));
-  ASSERT_GT(read.size(), 20u);
-  EXPECT_EQ(set_of(read, read.size() - 10, 10), set_of(read, read.size() - 20, 10));
+  // Last, distill measures the 20 held out, some of which calibrate drew. (In batches of 10, which leave no image
+  // over.)
+  read = Read(absl::StrCat(before, "steps { distill { epochs: 1 batch_size: 10 held_out_images: 20 } }",
+                           "steps { evaluate { images: UNSEEN_TRAINING max_images: 6 } }"));
+  ASSERT_GT(read.size(), 26u);
+  const std::set<int64_t> calibration = set_of(read, 32, 32), held_out = set_of(read, read.size() - 26, 20);
+  EXPECT_EQ(held_out.size(), 20u);
+  for (const int64_t image : set_of(read, read.size() - 6, 6)) {
+    EXPECT_TRUE(held_out.count(image) == 1 && calibration.count(image) == 0) << image;
+  }
 }
 
 // The seed decides on them, and an evaluation of the test images reads no training images.
