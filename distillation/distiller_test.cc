@@ -124,6 +124,7 @@ class DistillerTest : public testing::Test {
     request.config.set_scale_rate(0.01);
     request.config.set_bias_rate(0.01);
     request.config.set_warmup_steps(5);
+    request.config.set_temperature(1);
     request.config.mutable_augment()->set_crop_padding(1);
     SpellOutDistillDefaults(&request.config);
     request.seed = 11;

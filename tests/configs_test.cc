@@ -116,11 +116,16 @@ TEST_P(GoodConfigTest, IsPlannedAndSoIsWhatItStandsFor) {
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_THAT(PlanText(*plan), testing::HasSubstr(absl::StrCat("config  ", GetParam())));
 
-  // The effective config is a config, and its own effective config.
+  // What a run records is a config that comes to the same plan, and records the same.
   const std::string text = ConfigText(plan->config);
-  const auto effective = Config::Parse(text, "config.textproto");
-  ASSERT_TRUE(effective.ok()) << effective.status();
-  EXPECT_EQ(ConfigText(EffectiveConfig(effective->proto())), text);
+  const auto recorded = Config::Parse(text, "config.textproto");
+  ASSERT_TRUE(recorded.ok()) << recorded.status();
+  EXPECT_EQ(ConfigText(RecordedConfig(recorded->proto())), text);
+  PlanOptions options;
+  options.open_data = &BlankDataset::Open;
+  const auto again = PlanRun(*recorded, options);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(PlanText(*again), PlanText(*plan));
 }
 
 INSTANTIATE_TEST_SUITE_P(Configs, GoodConfigTest, testing::ValuesIn(FilesIn(kGood)),
