@@ -19,10 +19,9 @@ namespace lowbit {
 // What one epoch came to. KL divergences are means over the images, in nats, of the quantized network's answers from
 // the float network's.
 struct DistillEpoch {
-  int epoch = 0;          // from 1; 0: the start
-  double train_loss = 0;  // while learning; with the config's temperature, and the features' part
-  double held_out_kl =
-      0;  // as learned from: mixed, if they are, and with the temperature T, times T^2. 0 if none is held out
+  int epoch = 0;           // from 1; 0: the start
+  double train_loss = 0;   // while learning; with the config's temperature, and the features' part
+  double held_out_kl = 0;  // T^2 KL, as learned from: with the temperature T, and mixed, if they are. 0: none held out
   double held_out_same = 0;  // of the held-out images, the part whose top-1 is the float network's. 0 if there is none
   double seconds = 0;
 };

@@ -1,6 +1,5 @@
 #include "pipeline/effective_config.h"
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "model/resnet.h"
 #include "pipeline/any_content.h"
 #include "pipeline/field_path.h"
+#include "pipeline/sweep.h"
 #include "reconstruction/reconstruct_defaults.h"
 #include "train/train_defaults.h"
 
@@ -58,23 +58,13 @@ void SpellOutStep(StepConfig* step) {
   if (step->has_train()) SpellOutTrainDefaults(step->mutable_train());
 }
 
-bool Names(const google::protobuf::RepeatedPtrField<std::string>& fields, const FieldPath& path) {
-  return std::any_of(fields.begin(), fields.end(), [&](const std::string& field) {
-    const auto named = ParseFieldPath(field);
-    return named.ok() && *named == path;
-  });
-}
-
 bool IsSwept(const PipelineConfig& config, const FieldPath& path) {
-  for (const SweepConfig& sweep : config.sweep()) {
-    if (Names(sweep.fields(), path)) return true;
-    for (const SweepCase& one : sweep.cases()) {
-      for (const FieldSetting& setting : one.set()) {
-        if (Names(setting.fields(), path)) return true;
-      }
-    }
-  }
-  return false;
+  bool found = false;
+  ForEachSweptField(config, [&](const std::string& field) {
+    const auto swept = ParseFieldPath(field);
+    found = found || (swept.ok() && *swept == path);
+  });
+  return found;
 }
 
 // Unsets what the step left to another of its fields: those that have no default of their own.
