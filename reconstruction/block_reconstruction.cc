@@ -106,7 +106,7 @@ class Learner {
     int64_t steps;
   };
 
-  // Those in which there is something to learn.
+  // Those in which there is something to learn, of a network that learns at all.
   std::vector<Phase> Phases() const;
   absl::Status Step(const Phase& phase, int64_t step, double& loss);
   absl::StatusOr<double> LossAndGradients(const Phase& phase, const std::vector<int64_t>& rows);
@@ -188,25 +188,18 @@ absl::Status Learner::Step(const Phase& phase, int64_t step, double& loss) {
     weight_scales_->Step(falling * config_.weight_scale_rate());
     biases_->Step(falling * config_.bias_rate());
   }
-  if (phase.activation_scales) {
-    activation_scales_->Step(falling * config_.activation_scale_rate());
-  } else {
-    // PredictionLoss makes gradients for them in this phase, too, which the next is not to begin with.
-    for (const auto& [layer, factor] : network_->activation_scales()) factor.mutable_grad().reset();
-  }
+  if (phase.activation_scales) activation_scales_->Step(falling * config_.activation_scale_rate());
   network_->KeepScales();
   return absl::OkStatus();
 }
 
 std::vector<Learner::Phase> Learner::Phases() const {
-  const bool after = config_.activation_iterations() > 0;
-  const bool activation_scales = !network_->activation_scales().empty();
+  if (config_.activation_iterations() == 0) return {{true, true, config_.float_activations(), config_.iterations()}};
   std::vector<Phase> phases;
-  if (!network_->roundings().empty() || !network_->weight_scales().empty() || !network_->biases().empty() ||
-      (activation_scales && !after)) {
-    phases.push_back({true, !after, after ? 1.0 : config_.float_activations(), config_.iterations()});
+  if (!network_->roundings().empty() || !network_->weight_scales().empty() || !network_->biases().empty()) {
+    phases.push_back({true, false, 1, config_.iterations()});
   }
-  if (activation_scales && after) phases.push_back({false, true, 0, config_.activation_iterations()});
+  if (!network_->activation_scales().empty()) phases.push_back({false, true, 0, config_.activation_iterations()});
   return phases;
 }
 
@@ -219,7 +212,11 @@ absl::StatusOr<std::string> Learner::Learn(const std::function<absl::Status(cons
   std::vector<int64_t> counts(static_cast<size_t>(points), 0);
   RunningLoss running;
   for (const Phase& phase : phases) {
-    if (!phase.weights) network_->FreezeWeights();
+    if (!phase.weights) {
+      network_->FreezeWeights();
+      // PredictionLoss made gradients for the activations' scales before, too, which are not to begin with.
+      for (const auto& [layer, factor] : network_->activation_scales()) factor.mutable_grad().reset();
+    }
     for (int64_t step = 0; step < phase.steps; ++step, ++total_step_) {
       double loss = 0;
       LOWBIT_RETURN_IF_ERROR(Step(phase, step, loss));
