@@ -66,10 +66,8 @@ absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunCo
   return CatchTorch([&] { return at::cat(batches, 0); });
 }
 
-void NoteLearnedFrom(const std::vector<int64_t>& images, RunState& state) {
-  auto all = std::make_shared<std::vector<int64_t>>(images);
-  if (state.learned_from != nullptr) all->insert(all->end(), state.learned_from->begin(), state.learned_from->end());
-  state.learned_from = std::move(all);
+void NoteSeen(const std::vector<int64_t>& images, RunState& state) {
+  state.seen_images.insert(state.seen_images.end(), images.begin(), images.end());
 }
 
 }  // namespace lowbit

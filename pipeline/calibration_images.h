@@ -34,8 +34,8 @@ absl::Status LoadCalibrationImages(const CalibrationImages& images, int64_t num_
 // The first `num_images` of the images that calibrate draws, all at once: float [num_images, C, H, W].
 absl::StatusOr<at::Tensor> LoadCalibrationImages(int64_t num_images, const RunContext& context);
 
-// For a step that has learned from these training images: adds them to state.learned_from.
-void NoteLearnedFrom(const std::vector<int64_t>& images, RunState& state);
+// For a step that has fitted something to these training images: adds them to state.seen_images.
+void NoteSeen(const std::vector<int64_t>& images, RunState& state);
 
 }  // namespace lowbit
 

@@ -101,8 +101,8 @@ struct RunState {
   // Like `statistics`, from the calibrate step.
   std::shared_ptr<const NetworkInputs> inputs = nullptr;
   std::shared_ptr<const CalibrationImages> calibration = nullptr;
-  // The training images that reconstruct and distill learned from. Null: none.
-  std::shared_ptr<const std::vector<int64_t>> learned_from = nullptr;
+  // The training images that calibrate drew and that reconstruct and distill learned from; some more than once.
+  std::vector<int64_t> seen_images = {};
   std::shared_ptr<const SensitivityReport> sensitivity = nullptr;  // null: not measured
 };
 

@@ -102,6 +102,7 @@ class CalibrateStepImpl : public Step {
     state.statistics = std::make_shared<NetworkStatistics>(observer.TakeStatistics());
     state.sample = std::make_shared<NetworkStatistics>(observer.TakeSample());
     state.inputs = std::make_shared<NetworkInputs>(observer.TakeInputs());
+    NoteSeen(images.indices, state);
     state.calibration = std::make_shared<CalibrationImages>(std::move(images));
     record["tensors"] = state.statistics->size();
     record["inputs"] = state.inputs->size();

@@ -66,7 +66,7 @@ class DistillStepImpl : public Step {
       }
       record["epochs"].push_back(std::move(entry));
     }
-    NoteLearnedFrom(request.learn, state);
+    NoteSeen(request.learn, state);
     state.quantized = std::make_shared<QuantizedModel>(std::move(result.model));
     return absl::OkStatus();
   }

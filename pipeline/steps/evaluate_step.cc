@@ -149,10 +149,7 @@ class EvaluateStepImpl : public Step {
   // Of the images, `count` out of `size`.
   std::vector<int64_t> Order(int64_t count, int64_t size, uint64_t seed, const RunState& state) const {
     if (config_.images() == EvaluateStep::TEST) return SequentialOrder(count);
-    std::vector<int64_t> seen;
-    if (state.calibration != nullptr) seen = state.calibration->indices;
-    if (state.learned_from != nullptr) seen.insert(seen.end(), state.learned_from->begin(), state.learned_from->end());
-    return DrawUnseenImages(size, count, seed, kUnseenImages, seen);
+    return DrawUnseenImages(size, count, seed, kUnseenImages, state.seen_images);
   }
 
   // A heading, and a table that ends with a newline.

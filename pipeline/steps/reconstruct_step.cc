@@ -106,7 +106,7 @@ class ReconstructStepImpl : public Step {
           "reconstruct: up to %.1f MiB of what blocks read and put out were on the disk (memory_mib: %d)",
           static_cast<double>(cache.most_in_files()) / (1 << 20), config_.memory_mib()));
     }
-    NoteLearnedFrom(drawn.indices, state);
+    NoteSeen(drawn.indices, state);
     state.quantized = std::make_shared<QuantizedModel>(std::move(work.model));
     return absl::OkStatus();
   }
